@@ -1,0 +1,2 @@
+//! `vcontainer`: puts containers into embedded Linux images at build time.
+fn main() {}

@@ -1,0 +1,8 @@
+//! Engine stores written as data: Docker's overlay2, Podman's overlay and containerd's image store.
+//!
+//! Layers are applied the way the engines apply them (whiteouts, tar-split), into a [`Sink`]: a root filesystem
+//! directory or a tar stream. This crate never prints and never reads the environment.
+
+mod sink;
+
+pub use sink::{Sink, SinkError, TreeWriter};

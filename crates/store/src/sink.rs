@@ -1,0 +1,89 @@
+//! Where a store is written to. Everything that makes a store goes through these two traits, so that a directory
+//! (as root, or under fakeroot or pseudo) and a tar stream (with no privilege at all) get the same entries.
+
+use std::io::{self, BufRead};
+
+use vcontainer_image::{Meta, TreePath};
+
+/// Why something could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// An operation on one path failed.
+    #[error("cannot {action} `{path}`")]
+    Io {
+        /// What was being done, as a verb ("create directory").
+        action: &'static str,
+        /// To which path of the target's root filesystem.
+        path: TreePath,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// Anything about the sink as a whole (lock, journal, root that is no directory).
+    #[error("{what}")]
+    Target {
+        /// A whole sentence: what is wrong and what to do.
+        what: String,
+        /// What went wrong underneath, if anything.
+        source: Option<io::Error>,
+    },
+}
+
+/// Writes one subtree, such as a layer's `diff` directory. Paths are relative to the subtree's root and physical: no
+/// component of a parent is a symlink. Parents are created before children; no name is created twice, but
+/// [`TreeWriter::directory`] may be called again for a directory to give it other metadata.
+pub trait TreeWriter: Send {
+    /// Creates a directory, or updates the metadata of one created before. The empty path is the subtree's root.
+    fn directory(&mut self, path: &TreePath, meta: &Meta) -> Result<(), SinkError>;
+    /// Creates a regular file of exactly `size` bytes, read from `content` (which may hold more).
+    fn file(
+        &mut self,
+        path: &TreePath,
+        meta: &Meta,
+        size: u64,
+        content: &mut dyn BufRead,
+    ) -> Result<(), SinkError>;
+    /// Creates a symbolic link.
+    fn symlink(&mut self, path: &TreePath, meta: &Meta, target: &[u8]) -> Result<(), SinkError>;
+    /// Creates another name for the non-directory `existing` of the same subtree.
+    fn hardlink(&mut self, path: &TreePath, existing: &TreePath) -> Result<(), SinkError>;
+    /// Creates a device or a named pipe. `kind` is one of `Char`, `Block`, `Fifo`.
+    fn node(
+        &mut self,
+        path: &TreePath,
+        meta: &Meta,
+        kind: &vcontainer_image::EntryKind,
+    ) -> Result<(), SinkError>;
+    /// Sets the times of directories (which creating children changed) and finishes.
+    fn finish(self: Box<Self>) -> Result<(), SinkError>;
+}
+
+/// A target's root filesystem in the making. Paths are relative to its `/`.
+///
+/// Nothing becomes visible in a directory sink before [`Sink::commit`]; a sink that is dropped without it leaves the
+/// target as it was.
+pub trait Sink: Sync {
+    /// How many subtrees may be written at a time: 1 for a stream, which also needs them in order.
+    fn parallelism(&self) -> usize;
+    /// Opens a new subtree whose root is `root`. Parents of `root` must have been made through [`Sink::directory`].
+    fn tree(&self, root: &TreePath, meta: &Meta) -> Result<Box<dyn TreeWriter + '_>, SinkError>;
+    /// Makes sure that a directory exists, with `meta` if it has to be made (an existing one is left as it is).
+    fn directory(&self, path: &TreePath, meta: &Meta) -> Result<(), SinkError>;
+    /// Writes a small file, replacing what is there when the sink is committed.
+    fn file(&self, path: &TreePath, meta: &Meta, content: &[u8]) -> Result<(), SinkError>;
+    /// Writes a file of `size` bytes from a reader, replacing what is there when the sink is committed.
+    fn stream(
+        &self,
+        path: &TreePath,
+        meta: &Meta,
+        size: u64,
+        content: &mut dyn BufRead,
+    ) -> Result<(), SinkError>;
+    /// Creates a symbolic link, replacing a link that is there when the sink is committed.
+    fn symlink(&self, path: &TreePath, meta: &Meta, target: &[u8]) -> Result<(), SinkError>;
+    /// Announces that whatever is written below the directory `path` becomes visible in one step at commit (an
+    /// exchange of directories; what is there already and is not written again is kept). To be called before anything
+    /// is written below `path`.
+    fn atomic_directory(&self, path: &TreePath) -> Result<(), SinkError>;
+    /// Makes everything visible, in the order in which it was written: what refers to something comes after it.
+    fn commit(self: Box<Self>) -> Result<(), SinkError>;
+}

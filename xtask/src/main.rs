@@ -1,0 +1,2 @@
+//! The project's own commands: set-up, checks, oracles, demo, benchmarks.
+fn main() {}
