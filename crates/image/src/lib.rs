@@ -6,6 +6,10 @@
 
 mod digest;
 mod entry;
+mod layer;
+mod tar_header;
 
 pub use digest::{ChainId, DiffId, Digest, DigestError, HashingReader};
 pub use entry::{EntryKind, LayerEntry, Meta, Timestamp, TreePath, TreePathError, Xattr};
+pub use layer::{Content, EntryFault, LayerError, LayerItem, LayerReader};
+pub use tar_header::HeaderFault;

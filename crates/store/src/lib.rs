@@ -3,10 +3,16 @@
 //! Layers are applied the way the engines apply them (whiteouts, tar-split), into a [`Sink`]: a root filesystem
 //! directory or a tar stream. This crate never prints and never reads the environment.
 
+mod apply;
 mod rootfs;
 mod sink;
+mod tar_split;
+mod tree;
 
+pub use apply::{AppliedLayer, ApplyError, ApplyOptions, LayerBlob, Limits, apply, settle};
 pub use rootfs::{Rootfs, RootfsError};
 pub use sink::directory::{DirectoryOptions, DirectorySink};
 pub use sink::tar::{TarCompression, TarFile, TarSink};
 pub use sink::{Sink, SinkError, TreeWriter, Written};
+pub use tar_split::TarSplitFile;
+pub use tree::{LayerTree, LowerView};
