@@ -1,1 +1,8 @@
-//! Tests against real engines, see the tests folder.
+//! End-to-end tests: the tool as a user calls it, and real container engines as judges of what it wrote.
+//!
+//! This library is what those tests (and `cargo xtask`) stand on: Debian root filesystems that hold the engines, the
+//! engines run inside them, images made for tests, and comparisons of file trees.
+
+pub mod cache;
+pub mod privilege;
+pub mod process;

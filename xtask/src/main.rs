@@ -1,2 +1,71 @@
-//! The project's own commands: set-up, checks, oracles, demo, benchmarks.
-fn main() {}
+//! The project's own commands. `make help` lists them for people; each target of the Makefile calls one.
+
+mod check;
+mod clean;
+mod dependencies;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+/// One sub-command: its name, what it does in a line, and the function that does it.
+struct Task {
+    name: &'static str,
+    summary: &'static str,
+    run: fn(&[String]) -> Result<()>,
+}
+
+/// All sub-commands, in the order in which help shows them. A new one is a module and a line here.
+const TASKS: &[Task] = &[
+    Task {
+        name: "setup",
+        summary: "install the system packages that tests and demo need",
+        run: setup::run,
+    },
+    Task {
+        name: "check",
+        summary: "formatting, clippy, dependencies, architecture",
+        run: check::run,
+    },
+    Task {
+        name: "test",
+        summary: "every test; further words go to `cargo test`",
+        run: test::run,
+    },
+    Task {
+        name: "clean",
+        summary: "remove build output and caches",
+        run: clean::run,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<()> {
+    let (name, rest) = match arguments.split_first() {
+        None => ("help", &[][..]),
+        Some((name, rest)) => (name.as_str(), rest),
+    };
+    if matches!(name, "help" | "--help" | "-h") {
+        for task in TASKS {
+            println!("cargo xtask {:<8} {}", task.name, task.summary);
+        }
+        return Ok(());
+    }
+    match TASKS.iter().find(|task| task.name == name) {
+        Some(task) => (task.run)(rest),
+        None => bail!("there is no sub-command {name:?}; `cargo xtask help` lists them"),
+    }
+}

@@ -1,0 +1,19 @@
+# The index of this project's commands: `make help` prints it. Each line calls xtask, where the work is.
+XTASK := cargo xtask
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## bundle two aarch64 images into a Debian arm64 root filesystem and show the result to real engines
+	@$(XTASK) demo
+
+test: ## set up what the tests need and run every test (engine tests need root; skipped by name without it)
+	@$(XTASK) test
+
+check: ## formatting, clippy, licences and sources of dependencies, the rule between the crates
+	@$(XTASK) check
+
+clean: ## remove build output and everything cached (Debian root filesystems too)
+	@$(XTASK) clean
+
+.PHONY: help demo test check clean

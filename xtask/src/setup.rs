@@ -1,0 +1,75 @@
+//! `cargo xtask setup`: the system packages that tests and demo need. Asks for root only when one is missing.
+
+use anyhow::{Result, bail};
+use e2e::{privilege, process::Command};
+
+/// A Debian package, and what it is for.
+const PACKAGES: &[(&str, &str)] = &[
+    ("attr", "reads extended attributes in tests"),
+    ("ca-certificates", "lets apt reach a mirror over https"),
+    (
+        "debian-archive-keyring",
+        "verifies the packages of the Debian root filesystems",
+    ),
+    ("fakeroot", "lets an ordinary user write owners and devices"),
+    ("gcc", "links the tests and compiles the zstd library"),
+    ("libc6-dev", "links the tests and compiles the zstd library"),
+    ("mmdebstrap", "makes the Debian root filesystems"),
+    (
+        "pseudo",
+        "Yocto's fakeroot: directory output is tested under it too",
+    ),
+    ("umoci", "makes the images of the demo"),
+    ("zstd", "packs and unpacks test archives"),
+];
+
+pub(crate) fn run(_arguments: &[String]) -> Result<()> {
+    let missing: Vec<&(&str, &str)> = PACKAGES.iter().filter(|(name, _)| !installed(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("These system packages are missing:");
+    for (name, purpose) in &missing {
+        println!("  {name:<24} {purpose}");
+    }
+    let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+    if !Command::exists("apt-get") {
+        bail!(
+            "this machine has no apt-get: install the packages above (or their like) by hand, then try again"
+        );
+    }
+    let root = privilege::is_root();
+    if !root && !Command::exists("sudo") {
+        bail!(
+            "run `apt-get install {}` as root, then try again",
+            names.join(" ")
+        );
+    }
+    if !root {
+        println!("Installing them with sudo, which may ask for your password; nothing else here needs it.");
+    }
+    let apt = |arguments: &[&str]| {
+        let command = if root {
+            Command::new("apt-get")
+        } else {
+            Command::new("sudo").arg("apt-get")
+        };
+        command
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .args(arguments)
+            .run()
+    };
+    apt(&["update", "-qq"])?;
+    apt(&[
+        &["install", "-y", "-qq", "--no-install-recommends"],
+        names.as_slice(),
+    ]
+    .concat())
+}
+
+fn installed(package: &str) -> bool {
+    Command::new("dpkg-query")
+        .args(["--show", "--showformat=${db:Status-Status}", package])
+        .output()
+        .is_ok_and(|status| status.trim() == "installed")
+}

@@ -1,0 +1,116 @@
+//! `cargo xtask test`: set-up, then every test, then one line that counts them all.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use e2e::process::Command;
+
+use crate::setup;
+
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    setup::run(&[])?;
+    // The end-to-end tests call the tool as a user does, so it is built before they start.
+    Command::new("cargo")
+        .args(["build", "--quiet", "--package", "vcontainer"])
+        .run()?;
+    let mut child = Command::new("cargo")
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .args(arguments)
+        .std()
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting `cargo test`")?;
+    let stdout = child
+        .stdout
+        .take()
+        .context("`cargo test` has no output to read")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line.context("reading the output of `cargo test`")?;
+        let line = String::from_utf8_lossy(&line);
+        tally.read(&line);
+        // A reader that has gone away (`make test | head`) is no failure of the tests.
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
+    let status = child.wait().context("waiting for `cargo test`")?;
+    for test in &tally.skipped_tests {
+        println!("skipped: {test}");
+    }
+    println!(
+        "{} passed, {} failed, {} skipped",
+        tally.passed, tally.failed, tally.skipped
+    );
+    if !status.success() {
+        bail!("`cargo test` failed ({status})");
+    }
+    if tally.passed == 0 {
+        bail!("no test was run");
+    }
+    Ok(())
+}
+
+/// Sums of all test binaries, read from what they print.
+#[derive(Default, Debug, PartialEq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+    /// Names (with the reason in brackets) of the tests that were not run.
+    skipped_tests: Vec<String>,
+}
+
+impl Tally {
+    /// Takes one line of output: `test NAME ... ignored`, or the closing
+    /// `test result: ok. 3 passed; 0 failed; 1 ignored; …` of a test binary.
+    fn read(&mut self, line: &str) {
+        if let Some(result) = line.strip_prefix("test result: ") {
+            for part in result.split(['.', ';']) {
+                let mut words = part.split_whitespace();
+                let (Some(Ok(count)), Some(what)) = (words.next().map(str::parse::<u64>), words.next())
+                else {
+                    continue;
+                };
+                match what {
+                    "passed" => self.passed += count,
+                    "failed" => self.failed += count,
+                    "ignored" => self.skipped += count,
+                    _ => {}
+                }
+            }
+        } else if let Some(test) = line.strip_prefix("test ")
+            && let Some((name, outcome)) = test.rsplit_once(" ... ")
+            && outcome.starts_with("ignored")
+        {
+            let reason = outcome
+                .strip_prefix("ignored, ")
+                .map(|why| format!(" [{why}]"))
+                .unwrap_or_default();
+            self.skipped_tests.push(format!("{}{reason}", name.trim_end()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tally;
+
+    #[test]
+    fn counts_both_harnesses() {
+        let mut tally = Tally::default();
+        for line in [
+            "test digest::round_trip ... ok",
+            "test slow::one ... ignored, takes an hour",
+            "test result: ok. 7 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            "test [needs root] docker::save   ... ignored",
+            "test result: FAILED. 1 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 3.00s",
+        ] {
+            tally.read(line);
+        }
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (8, 2, 2));
+        assert_eq!(
+            tally.skipped_tests,
+            ["slow::one [takes an hour]", "[needs root] docker::save"]
+        );
+    }
+}
