@@ -4,12 +4,33 @@
 //! This crate reads and verifies; it never writes an engine's store, never prints, never reads the environment and
 //! never opens a network connection.
 
+mod blob;
+mod compression;
+mod config;
 mod digest;
 mod entry;
+mod error;
 mod layer;
+mod layout;
+mod manifest;
+mod platform;
+mod reference;
+mod select;
+mod source;
 mod tar_header;
+mod tree;
 
+pub use compression::{Compression, LayerTypeError};
+pub use config::{History, ImageConfig, RootFs, RunConfig};
 pub use digest::{ChainId, DiffId, Digest, DigestError, HashingReader};
 pub use entry::{EntryKind, LayerEntry, Meta, Timestamp, TreePath, TreePathError, Xattr};
+pub use error::{ArchiveError, SourceError};
 pub use layer::{Content, EntryFault, LayerError, LayerItem, LayerReader};
+pub use manifest::{
+    DOCKER_CONFIG, DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, Descriptor, DescriptorPlatform, DocumentError,
+    Index, Manifest, ManifestOrIndex, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, parse_manifest_or_index,
+};
+pub use platform::{Platform, PlatformError};
+pub use reference::{Reference, ReferenceError};
+pub use source::{Document, Image, LayerSource, OpenOptions, SourceLimits, open};
 pub use tar_header::HeaderFault;
