@@ -4,6 +4,7 @@
 //! directory or a tar stream. This crate never prints and never reads the environment.
 
 mod apply;
+mod bolt;
 mod rootfs;
 mod sink;
 mod tar_split;
