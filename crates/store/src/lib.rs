@@ -4,7 +4,10 @@
 //! directory or a tar stream. This crate never prints and never reads the environment.
 
 mod apply;
+#[allow(dead_code)] // until the containerd store is plugged in
 mod bolt;
+#[allow(dead_code)] // until the containerd store is plugged in
+mod containerd;
 mod rootfs;
 mod sink;
 mod tar_split;

@@ -57,15 +57,28 @@ impl Metadata {
 
     /// Whether there is a record of the blob.
     pub fn has_blob(&self, digest: Digest) -> bool {
-        let path = [SCHEMA, NAMESPACE, b"content", b"blob", digest.to_string().as_bytes()].map(<[u8]>::to_vec);
-        self.root.at(&path.each_ref().map(Vec::as_slice)).is_some()
+        let key = digest.to_string();
+        self.root
+            .at(&[SCHEMA, NAMESPACE, b"content", b"blob", key.as_bytes()])
+            .is_some()
     }
 
     /// Records a blob of `size` bytes; a known blob only gets the labels that it lacks.
-    pub fn add_blob(&mut self, digest: Digest, size: u64, labels: &[(String, String)]) -> Result<(), NotABucket> {
+    pub fn add_blob(
+        &mut self,
+        digest: Digest,
+        size: u64,
+        labels: &[(String, String)],
+    ) -> Result<(), NotABucket> {
         let known = self.has_blob(digest);
         let epoch = self.epoch;
-        let blob = self.root.make(&[SCHEMA, NAMESPACE, b"content", b"blob", digest.to_string().as_bytes()])?;
+        let blob = self.root.make(&[
+            SCHEMA,
+            NAMESPACE,
+            b"content",
+            b"blob",
+            digest.to_string().as_bytes(),
+        ])?;
         if !known {
             put_times(blob, epoch);
             blob.put("size", size_value(size));
@@ -90,7 +103,10 @@ impl Metadata {
             if old_digest.as_deref() == Some(new.as_bytes()) {
                 return Ok(());
             }
-            let holders = images.buckets().filter(|(_, image)| target_digest(image) == old_digest.as_deref()).count();
+            let holders = images
+                .buckets()
+                .filter(|(_, image)| target_digest(image) == old_digest.as_deref())
+                .count();
             if let (Some(digest), 1) = (old_digest, holders) {
                 let mut dangling = old.clone();
                 if let Some(Item::Bucket(mut labels)) = dangling.remove(b"labels") {
@@ -116,7 +132,9 @@ impl Metadata {
 
     /// The name by which the snapshotter knows the snapshot of a chain of layers, if there is one.
     pub fn snapshot(&self, chain: ChainId) -> Option<&str> {
-        let snapshots = self.root.at(&[SCHEMA, NAMESPACE, b"snapshots", SNAPSHOTTER.as_bytes()])?;
+        let snapshots = self
+            .root
+            .at(&[SCHEMA, NAMESPACE, b"snapshots", SNAPSHOTTER.as_bytes()])?;
         let name = snapshots.bucket(chain.0.to_string().as_bytes())?.value(b"name")?;
         std::str::from_utf8(name).ok()
     }
@@ -124,10 +142,16 @@ impl Metadata {
     /// Records a snapshot for a chain of layers on top of `parent`'s, and returns its name for the snapshotter.
     pub fn add_snapshot(&mut self, chain: ChainId, parent: Option<ChainId>) -> Result<String, NotABucket> {
         let epoch = self.epoch;
-        let snapshots = self.root.make(&[SCHEMA, NAMESPACE, b"snapshots", SNAPSHOTTER.as_bytes()])?;
+        let snapshots = self
+            .root
+            .make(&[SCHEMA, NAMESPACE, b"snapshots", SNAPSHOTTER.as_bytes()])?;
         snapshots.sequence += 1;
         let key = chain.0.to_string();
-        let name = format!("{}/{}/{key}", String::from_utf8_lossy(NAMESPACE), snapshots.sequence);
+        let name = format!(
+            "{}/{}/{key}",
+            String::from_utf8_lossy(NAMESPACE),
+            snapshots.sequence
+        );
         let snapshot = snapshots.make(&[key.as_bytes()])?;
         put_times(snapshot, epoch);
         snapshot.put("name", name.as_str());
@@ -142,10 +166,13 @@ impl Metadata {
     /// dockerd's images, by name.
     pub fn images(&self) -> impl Iterator<Item = (String, Digest)> {
         let images = self.root.at(&[SCHEMA, NAMESPACE, b"images"]);
-        images.into_iter().flat_map(Bucket::buckets).filter_map(|(name, image)| {
-            let digest = std::str::from_utf8(target_digest(image)?).ok()?.parse().ok()?;
-            Some((String::from_utf8_lossy(name).into_owned(), digest))
-        })
+        images
+            .into_iter()
+            .flat_map(Bucket::buckets)
+            .filter_map(|(name, image)| {
+                let digest = std::str::from_utf8(target_digest(image)?).ok()?.parse().ok()?;
+                Some((String::from_utf8_lossy(name).into_owned(), digest))
+            })
     }
 }
 
@@ -168,10 +195,19 @@ fn size_value(size: u64) -> Vec<u8> {
 }
 
 /// Labels of a manifest blob: they keep the config and the layers alive as long as the manifest.
-pub(super) fn manifest_labels(config: Digest, layers: impl IntoIterator<Item = Digest>) -> Vec<(String, String)> {
-    let mut labels = vec![("containerd.io/gc.ref.content.config".to_owned(), config.to_string())];
+pub(super) fn manifest_labels(
+    config: Digest,
+    layers: impl IntoIterator<Item = Digest>,
+) -> Vec<(String, String)> {
+    let mut labels = vec![(
+        "containerd.io/gc.ref.content.config".to_owned(),
+        config.to_string(),
+    )];
     for (index, layer) in layers.into_iter().enumerate() {
-        labels.push((format!("containerd.io/gc.ref.content.l.{index}"), layer.to_string()));
+        labels.push((
+            format!("containerd.io/gc.ref.content.l.{index}"),
+            layer.to_string(),
+        ));
     }
     labels
 }
@@ -179,13 +215,23 @@ pub(super) fn manifest_labels(config: Digest, layers: impl IntoIterator<Item = D
 /// Labels of an index blob. As after a pull they name all its manifests, of which most are not there: the collector passes over
 /// those.
 pub(super) fn index_labels(manifests: impl IntoIterator<Item = Digest>) -> Vec<(String, String)> {
-    let label = |(index, manifest): (usize, Digest)| (format!("containerd.io/gc.ref.content.m.{index}"), manifest.to_string());
+    let label = |(index, manifest): (usize, Digest)| {
+        (
+            format!("containerd.io/gc.ref.content.m.{index}"),
+            manifest.to_string(),
+        )
+    };
     manifests.into_iter().enumerate().map(label).collect()
 }
 
 /// Label of a config blob: it keeps the unpacked layers alive.
 pub(super) fn config_labels(top: Option<ChainId>) -> Vec<(String, String)> {
-    let label = |chain: ChainId| (format!("containerd.io/gc.ref.snapshot.{SNAPSHOTTER}"), chain.0.to_string());
+    let label = |chain: ChainId| {
+        (
+            format!("containerd.io/gc.ref.snapshot.{SNAPSHOTTER}"),
+            chain.0.to_string(),
+        )
+    };
     top.map(label).into_iter().collect()
 }
 

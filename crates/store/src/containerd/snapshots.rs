@@ -52,7 +52,12 @@ impl Snapshots {
     /// The snapshot with the name that `meta.db` has for it.
     pub fn get(&self, name: &str) -> Option<Snapshot> {
         let record = self.root.at(&[SCHEMA, b"snapshots", name.as_bytes()])?;
-        let count = |key: &[u8]| record.value(key).and_then(value::read_varint).and_then(|number| u64::try_from(number).ok());
+        let count = |key: &[u8]| {
+            record
+                .value(key)
+                .and_then(value::read_varint)
+                .and_then(|number| u64::try_from(number).ok())
+        };
         Some(Snapshot {
             id: id(record)?,
             committed: record.value(b"kind") == Some(&[COMMITTED]),
@@ -71,7 +76,13 @@ impl Snapshots {
     }
 
     /// Records a finished layer in the directory `id`, on top of the snapshot `parent` (its name and its directory).
-    pub fn add(&mut self, name: &str, id: u64, parent: Option<(&str, u64)>, usage: Usage) -> Result<(), NotABucket> {
+    pub fn add(
+        &mut self,
+        name: &str,
+        id: u64,
+        parent: Option<(&str, u64)>,
+        usage: Usage,
+    ) -> Result<(), NotABucket> {
         let epoch = self.epoch;
         let mut record = Bucket::default();
         record.put("id", value::uvarint(id));
@@ -84,7 +95,9 @@ impl Snapshots {
         }
         if let Some((parent, parent_id)) = parent {
             record.put("parent", parent);
-            self.root.make(&[SCHEMA, b"parents"])?.put(value::parent_key(parent_id, id), name);
+            self.root
+                .make(&[SCHEMA, b"parents"])?
+                .put(value::parent_key(parent_id, id), name);
         }
         self.root.make(&[SCHEMA, b"snapshots"])?.put_bucket(name, record);
         Ok(())

@@ -27,7 +27,9 @@ pub(super) fn read_uvarint(bytes: &[u8]) -> Option<u64> {
     for (index, byte) in bytes.iter().enumerate() {
         let bits = u64::from(byte & 0x7f);
         let shift = 7 * u32::try_from(index).ok()?;
-        number |= bits.checked_shl(shift).filter(|shifted| shifted >> shift == bits)?;
+        number |= bits
+            .checked_shl(shift)
+            .filter(|shifted| shifted >> shift == bits)?;
         if byte & 0x80 == 0 {
             return (index + 1 == bytes.len()).then_some(number);
         }
@@ -67,7 +69,13 @@ mod tests {
 
     #[test]
     fn integers_are_gos_varints() {
-        for (number, bytes) in [(0, &[0][..]), (1, &[1]), (127, &[127]), (128, &[0x80, 1]), (300, &[0xac, 2])] {
+        for (number, bytes) in [
+            (0, &[0][..]),
+            (1, &[1]),
+            (127, &[127]),
+            (128, &[0x80, 1]),
+            (300, &[0xac, 2]),
+        ] {
             assert_eq!(uvarint(number), bytes);
         }
         assert_eq!(varint(4), [8]);
@@ -76,7 +84,13 @@ mod tests {
             assert_eq!(read_varint(&varint(number)), Some(number));
         }
         assert_eq!(read_uvarint(&uvarint(u64::MAX)), Some(u64::MAX));
-        for wrong in [&[][..], &[0x80], &[1, 1], &[0xff; 11], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]] {
+        for wrong in [
+            &[][..],
+            &[0x80],
+            &[1, 1],
+            &[0xff; 11],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2],
+        ] {
             assert_eq!(read_uvarint(wrong), None, "{wrong:?}");
         }
     }
@@ -85,7 +99,10 @@ mod tests {
     fn times_are_gos_binary_times() {
         // time.Unix(0, 5).UTC().MarshalBinary()
         let bytes = [1, 0, 0, 0, 0x0e, 0x77, 0x91, 0xf7, 0, 0, 0, 0, 5, 0xff, 0xff];
-        let at = Timestamp { seconds: 0, nanoseconds: 5 };
+        let at = Timestamp {
+            seconds: 0,
+            nanoseconds: 5,
+        };
         assert_eq!(time(at), bytes);
     }
 }
