@@ -31,7 +31,13 @@ pub enum StoreError {
         /// Where the image came from.
         image: String,
         /// What is wrong.
-        source: SourceError,
+        source: Box<SourceError>,
+    },
+    /// A temporary file could not be read back.
+    #[error("cannot read a temporary file")]
+    Scratch {
+        /// What went wrong.
+        source: io::Error,
     },
     /// A file of a store that is there already could not be read.
     #[error("cannot read `{path}` of the store that is there already")]
@@ -42,7 +48,9 @@ pub enum StoreError {
         source: io::Error,
     },
     /// A store that is there already cannot be extended without harm to it.
-    #[error("`{path}` of the store that is there already cannot be used: {what}; mend or remove that store first")]
+    #[error(
+        "`{path}` of the store that is there already cannot be used: {what}; mend or remove that store first"
+    )]
     Existing {
         /// Which file or directory, on this machine.
         path: PathBuf,
@@ -50,7 +58,9 @@ pub enum StoreError {
         what: String,
     },
     /// Two images of one run want the same name.
-    #[error("{first} and {second} are different images, but both are to be named `{name}`: give one of them another name or tag")]
+    #[error(
+        "{first} and {second} are different images, but both are to be named `{name}`: give one of them another name or tag"
+    )]
     SameName {
         /// The name.
         name: String,

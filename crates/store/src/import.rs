@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use vcontainer_image::{ChainId, Digest, DiffId, Image, Meta, Reference, Timestamp, TreePath};
+use vcontainer_image::{ChainId, DiffId, Digest, Image, Meta, Reference, Timestamp, TreePath};
 
 use crate::layers::LayerPlan;
-use crate::{Limits, Sink, StoreError, docker, podman};
+use crate::{AppliedLayer, Limits, Sink, StoreError, docker, podman};
 
 /// Whose store, in which format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -153,7 +153,14 @@ pub fn import(
 ) -> Result<ImportReport, StoreError> {
     let images = sorted(target.kind, images)?;
     let plan = LayerPlan::new(&images);
-    let task = Import { target, images: &images, plan: &plan, sink, options, progress };
+    let task = Import {
+        target,
+        images: &images,
+        plan: &plan,
+        sink,
+        options,
+        progress,
+    };
     match target.kind {
         StoreKind::DockerOverlay2 => docker::import(&task),
         StoreKind::PodmanOverlay => podman::import(&task),
@@ -176,12 +183,17 @@ pub(crate) struct Import<'a> {
 impl Import<'_> {
     /// Owner root, the given mode, the time of the run.
     pub(crate) fn meta(&self, mode: u32) -> Meta {
-        Meta { mode, mtime: self.options.epoch, ..Meta::default() }
+        Meta {
+            mode,
+            mtime: self.options.epoch,
+            ..Meta::default()
+        }
     }
 
     /// A path in the store from a name with `/` between components.
     pub(crate) fn path(&self, name: &str) -> TreePath {
-        name.split('/').fold(self.target.root.clone(), |path, part| path.join(part.as_bytes()))
+        name.split('/')
+            .fold(self.target.root.clone(), |path, part| path.join(part.as_bytes()))
     }
 
     /// Makes a directory of the store.
@@ -192,6 +204,23 @@ impl Import<'_> {
     /// Writes a file of the store.
     pub(crate) fn file(&self, name: &str, mode: u32, content: &[u8]) -> Result<(), StoreError> {
         Ok(self.sink.file(&self.path(name), &self.meta(mode), content)?)
+    }
+
+    /// Writes the tar-split file of a layer.
+    pub(crate) fn tar_split(
+        &self,
+        name: &str,
+        mode: u32,
+        layer: &mut AppliedLayer,
+    ) -> Result<(), StoreError> {
+        let length = layer.tar_split.length();
+        let content = layer
+            .tar_split
+            .reader()
+            .map_err(|source| StoreError::Scratch { source })?;
+        Ok(self
+            .sink
+            .stream(&self.path(name), &self.meta(mode), length, content)?)
     }
 
     /// Makes the data root and what it lies in.
@@ -231,7 +260,10 @@ fn sorted<'a>(kind: StoreKind, images: &[StoreImage<'a>]) -> Result<Vec<StoreIma
             }
         }
         let entry = merged.entry(identity(kind, image.image));
-        let known = entry.or_insert_with(|| StoreImage { image: image.image, names: Vec::new() });
+        let known = entry.or_insert_with(|| StoreImage {
+            image: image.image,
+            names: Vec::new(),
+        });
         known.names.extend(image.names.iter().cloned());
     }
     let mut sorted: Vec<StoreImage<'a>> = merged.into_values().collect();

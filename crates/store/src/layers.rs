@@ -16,7 +16,9 @@ use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use vcontainer_image::{ChainId, DiffId, Image, LayerSource};
 
 use crate::import::{Import, LayerReport, StoreImage, WrittenLayer};
-use crate::{AppliedLayer, ApplyOptions, LayerBlob, LayerTree, LowerView, StoreError, TreeWriter, apply, settle};
+use crate::{
+    AppliedLayer, ApplyOptions, LayerBlob, LayerTree, LowerView, StoreError, TreeWriter, apply, settle,
+};
 
 /// How many layers may be applied before the oldest of them is settled: bounds open files and memory when one layer
 /// takes much longer than the others.
@@ -57,7 +59,10 @@ pub(crate) struct LayerPlan<'a> {
 impl<'a> LayerPlan<'a> {
     /// The layers of `images`, in the order of the images.
     pub(crate) fn new(images: &[StoreImage<'a>]) -> Self {
-        let mut plan = Self { layers: Vec::new(), images: Vec::new() };
+        let mut plan = Self {
+            layers: Vec::new(),
+            images: Vec::new(),
+        };
         let mut known: HashMap<ChainId, usize> = HashMap::new();
         for (user, StoreImage { image, .. }) in images.iter().enumerate() {
             let mut stack = Vec::with_capacity(image.layers.len());
@@ -70,7 +75,17 @@ impl<'a> LayerPlan<'a> {
                     let number = stack.len() + 1;
                     let (diff_id, users) = (source.diff_id, Vec::new());
                     let has_child = false;
-                    plan.layers.push(Layer { index, chain, diff_id, parent, has_child, source, image, number, users });
+                    plan.layers.push(Layer {
+                        index,
+                        chain,
+                        diff_id,
+                        parent,
+                        has_child,
+                        source,
+                        image,
+                        number,
+                        users,
+                    });
                     if let Some(parent) = parent {
                         plan.layers[parent].has_child = true;
                     }
@@ -137,23 +152,44 @@ pub(crate) fn write_layers(task: &Import<'_>, store: &dyn LayerStore) -> Result<
         let whole = layer.parent.is_none_or(|parent| present[parent].is_some());
         present.push(if whole { store.present(layer) } else { None });
     }
-    let missing: Vec<usize> = (0..plan.layers.len()).filter(|layer| present[*layer].is_none()).collect();
-    task.progress.start(missing.len(), missing.iter().map(|layer| plan.layers[*layer].source.size).sum());
+    let missing: Vec<usize> = (0..plan.layers.len())
+        .filter(|layer| present[*layer].is_none())
+        .collect();
+    task.progress.start(
+        missing.len(),
+        missing.iter().map(|layer| plan.layers[*layer].source.size).sum(),
+    );
 
-    let mut work = Work { task, store, trees: Trees::new(plan, present, &missing), outcomes: BTreeMap::new() };
-    let workers = task.options.jobs.max(1).min(task.sink.parallelism()).min(missing.len());
+    let mut work = Work {
+        task,
+        store,
+        trees: Trees::new(plan, present, &missing),
+        outcomes: BTreeMap::new(),
+    };
+    let workers = task
+        .options
+        .jobs
+        .max(1)
+        .min(task.sink.parallelism())
+        .min(missing.len());
     if workers > 1 {
         work.in_parallel(&missing, workers)?;
     } else {
         work.in_order(&missing)?;
     }
     let mut outcomes = work.outcomes;
-    Ok((0..plan.layers.len()).map(|layer| outcomes.remove(&layer).unwrap_or(Outcome::Present)).collect())
+    Ok((0..plan.layers.len())
+        .map(|layer| outcomes.remove(&layer).unwrap_or(Outcome::Present))
+        .collect())
 }
 
 /// What the report says about the layers.
 pub(crate) fn reports(plan: &LayerPlan<'_>, outcomes: &[Outcome]) -> Vec<LayerReport> {
-    plan.layers.iter().zip(outcomes).map(|(layer, outcome)| report(layer, outcome)).collect()
+    plan.layers
+        .iter()
+        .zip(outcomes)
+        .map(|(layer, outcome)| report(layer, outcome))
+        .collect()
 }
 
 fn report(layer: &Layer<'_>, outcome: &Outcome) -> LayerReport {
@@ -274,7 +310,7 @@ fn apply_layer<'a>(
     let mut out = store.open(layer)?;
     let reader = layer.source.open().map_err(|source| StoreError::Source {
         image: layer.image.origin.clone(),
-        source,
+        source: Box::new(source),
     })?;
     let blob = LayerBlob {
         digest: layer.source.digest,
@@ -313,7 +349,12 @@ impl<'a> Trees<'a> {
             uses[below] += 1;
         }
         let trees = (0..plan.layers.len()).map(|_| None).collect();
-        Self { plan, present, trees, uses }
+        Self {
+            plan,
+            present,
+            trees,
+            uses,
+        }
     }
 
     /// What lies below a layer.
@@ -321,12 +362,16 @@ impl<'a> Trees<'a> {
         let plan = self.plan;
         for below in plan.below(layer) {
             if let (None, Some(path)) = (&self.trees[below], &self.present[below]) {
-                let tree = LayerTree::from_directory(path)
-                    .map_err(|source| StoreError::Read { path: path.clone(), source })?;
+                let tree = LayerTree::from_directory(path).map_err(|source| StoreError::Read {
+                    path: path.clone(),
+                    source,
+                })?;
                 self.trees[below] = Some(tree);
             }
         }
-        Ok(LowerView::new(plan.below(layer).filter_map(|below| self.trees[below].as_ref())))
+        Ok(LowerView::new(
+            plan.below(layer).filter_map(|below| self.trees[below].as_ref()),
+        ))
     }
 
     fn settled(&mut self, layer: usize, tree: LayerTree) {
@@ -351,14 +396,20 @@ struct Gate {
 
 impl Gate {
     fn new() -> Self {
-        Self { settled: Mutex::new(Some(0)), changed: Condvar::new() }
+        Self {
+            settled: Mutex::new(Some(0)),
+            changed: Condvar::new(),
+        }
     }
 
     /// Waits until the layer whose turn is `turn` may be applied; `false` if it is not wanted any more.
     fn wait_for(&self, turn: usize) -> bool {
         let state = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
         let far = |settled: &mut Option<usize>| settled.is_some_and(|settled| turn >= settled + AHEAD);
-        let state = self.changed.wait_while(state, far).unwrap_or_else(PoisonError::into_inner);
+        let state = self
+            .changed
+            .wait_while(state, far)
+            .unwrap_or_else(PoisonError::into_inner);
         state.is_some()
     }
 

@@ -8,15 +8,30 @@ mod apply;
 mod bolt;
 #[allow(dead_code)] // until the containerd store is plugged in
 mod containerd;
+mod docker;
+mod error;
+mod import;
+mod layers;
+mod link;
+mod podman;
 mod rootfs;
 mod sink;
+mod store_dir;
 mod tar_split;
+mod time;
 mod tree;
+mod view;
 
 pub use apply::{AppliedLayer, ApplyError, ApplyOptions, LayerBlob, Limits, apply, settle};
+pub use error::StoreError;
+pub use import::{
+    ImageReport, ImportOptions, ImportReport, LayerReport, Progress, StoreImage, StoreKind, StoreTarget,
+    WrittenLayer, import,
+};
 pub use rootfs::{Rootfs, RootfsError};
 pub use sink::directory::{DirectoryOptions, DirectorySink};
 pub use sink::tar::{TarCompression, TarFile, TarSink};
 pub use sink::{Sink, SinkError, TreeWriter, Written};
 pub use tar_split::TarSplitFile;
 pub use tree::{LayerTree, LowerView};
+pub use view::{ImageView, LayerView, StoreView, read_store};

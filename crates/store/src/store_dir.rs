@@ -19,7 +19,9 @@ pub(crate) struct StoreDir {
 impl StoreDir {
     /// The store in the directory `root`.
     pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self {
+            root: root.to_owned(),
+        }
     }
 
     /// Where the store is on this machine.
@@ -73,10 +75,15 @@ impl StoreDir {
     /// # Errors
     /// As [`StoreDir::metadata`]; something that is no regular file, too large, or not readable.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some(metadata) = self.metadata(name)? else { return Ok(None) };
+        let Some(metadata) = self.metadata(name)? else {
+            return Ok(None);
+        };
         let path = self.path(name);
         if !metadata.is_file() {
-            return Err(StoreError::Existing { path, what: "it is not a regular file".into() });
+            return Err(StoreError::Existing {
+                path,
+                what: "it is not a regular file".into(),
+            });
         }
         let mut content = Vec::new();
         let read = fs::File::open(&path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut content));
@@ -97,7 +104,9 @@ impl StoreDir {
     /// As [`StoreDir::read`].
     pub(crate) fn text(&self, name: &str) -> Result<Option<String>, StoreError> {
         let content = self.read(name)?;
-        Ok(content.and_then(|bytes| String::from_utf8(bytes).ok()).map(|text| text.trim().to_owned()))
+        Ok(content
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .map(|text| text.trim().to_owned()))
     }
 
     /// The names in the directory `name` that are UTF-8, sorted; none if there is no such directory.
@@ -111,16 +120,25 @@ impl StoreDir {
         let path = self.path(name);
         let names = || -> io::Result<Vec<String>> {
             let entries = fs::read_dir(&path)?.collect::<io::Result<Vec<_>>>()?;
-            Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+            Ok(entries
+                .into_iter()
+                .filter_map(|entry| entry.file_name().into_string().ok())
+                .collect())
         };
-        let mut names = names().map_err(|source| StoreError::Read { path: path.clone(), source })?;
+        let mut names = names().map_err(|source| StoreError::Read {
+            path: path.clone(),
+            source,
+        })?;
         names.sort();
         Ok(names)
     }
 }
 
 fn absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 #[cfg(test)]

@@ -31,7 +31,9 @@ pub(crate) fn from_rfc3339(text: &str) -> Option<Timestamp> {
     let number = |from: usize, to: usize| -> Option<i64> {
         let digits = bytes.get(from..to)?;
         digits.iter().try_fold(0, |value: i64, digit| {
-            digit.is_ascii_digit().then(|| value * 10 + i64::from(digit - b'0'))
+            digit
+                .is_ascii_digit()
+                .then(|| value * 10 + i64::from(digit - b'0'))
         })
     };
     let is = |at: usize, wanted: &[u8]| bytes.get(at).is_some_and(|byte| wanted.contains(byte));
@@ -128,16 +130,27 @@ mod tests {
             assert_eq!(to_rfc3339(time), text);
             assert_eq!(from_rfc3339(text), Some(time));
         }
-        let noon = Timestamp { seconds: 1_704_106_800, nanoseconds: 0 };
+        let noon = Timestamp {
+            seconds: 1_704_106_800,
+            nanoseconds: 0,
+        };
         assert_eq!(from_rfc3339("2024-01-01T13:00:00+02:00"), Some(noon));
     }
 
     #[test]
     fn what_is_no_time_is_refused() {
         for text in [
-            "", "2024-01-01", "2024-13-01T00:00:00Z", "2024-02-30T00:00:00Z", "2024-01-01T24:00:00Z",
-            "2024-01-01T00:00:00", "2024-01-01T00:00:00.Z", "2024-01-01T00:00:00+2:00", "+024-01-01T00:00:00Z",
-            "2024-01-01T00:00:00Zjunk", "2024-01-01T00:00:00\u{e9}",
+            "",
+            "2024-01-01",
+            "2024-13-01T00:00:00Z",
+            "2024-02-30T00:00:00Z",
+            "2024-01-01T24:00:00Z",
+            "2024-01-01T00:00:00",
+            "2024-01-01T00:00:00.Z",
+            "2024-01-01T00:00:00+2:00",
+            "+024-01-01T00:00:00Z",
+            "2024-01-01T00:00:00Zjunk",
+            "2024-01-01T00:00:00\u{e9}",
         ] {
             assert_eq!(from_rfc3339(text), None, "{text}");
         }

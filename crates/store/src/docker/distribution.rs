@@ -41,7 +41,10 @@ mod tests {
         assert_eq!(remember_blob(Some(&first), blob, "docker.io/library/a"), first);
         let foreign = br#"[{"Digest":"sha256:x","SourceRepository":"r","HMAC":"h","Later":1}]"#;
         let merged = String::from_utf8(remember_blob(Some(foreign), blob, "docker.io/library/a")).unwrap();
-        assert!(merged.starts_with(r#"[{"Digest":"sha256:x","SourceRepository":"r","HMAC":"h","Later":1},{"#), "{merged}");
+        assert!(
+            merged.starts_with(r#"[{"Digest":"sha256:x","SourceRepository":"r","HMAC":"h","Later":1},{"#),
+            "{merged}"
+        );
         assert_eq!(remember_blob(Some(b"junk"), blob, "docker.io/library/a"), first);
     }
 

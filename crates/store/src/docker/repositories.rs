@@ -33,7 +33,10 @@ impl Repositories {
     /// # Errors
     /// None that can happen: every key is a string.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let filled = Self { repositories: Some(self.repositories.clone().unwrap_or_default()), other: self.other.clone() };
+        let filled = Self {
+            repositories: Some(self.repositories.clone().unwrap_or_default()),
+            other: self.other.clone(),
+        };
         serde_json::to_vec(&filled)
     }
 
@@ -50,13 +53,21 @@ impl Repositories {
     fn set(&mut self, repository: &str, reference: String, image: Digest) {
         let repositories = self.repositories.get_or_insert_default();
         let references = repositories.entry(repository.to_owned()).or_default();
-        references.get_or_insert_default().insert(reference, image.to_string());
+        references
+            .get_or_insert_default()
+            .insert(reference, image.to_string());
     }
 
     /// All references and the images they name, sorted.
     pub(crate) fn references(&self) -> impl Iterator<Item = (&str, &str)> {
-        let references = self.repositories.iter().flatten().filter_map(|(_, references)| references.as_ref());
-        references.flatten().map(|(reference, image)| (reference.as_str(), image.as_str()))
+        let references = self
+            .repositories
+            .iter()
+            .flatten()
+            .filter_map(|(_, references)| references.as_ref());
+        references
+            .flatten()
+            .map(|(reference, image)| (reference.as_str(), image.as_str()))
     }
 }
 
@@ -98,7 +109,8 @@ mod tests {
         let image = Digest::of(b"new");
         names.set_tag("a", "1", image);
         let text = String::from_utf8(names.to_bytes().unwrap()).unwrap();
-        let wanted = format!(r#"{{"Repositories":{{"a":{{"a:1":"{image}","a:2":"sha256:y"}}}},"Later":[1]}}"#);
+        let wanted =
+            format!(r#"{{"Repositories":{{"a":{{"a:1":"{image}","a:2":"sha256:y"}}}},"Later":[1]}}"#);
         assert_eq!(text, wanted);
     }
 

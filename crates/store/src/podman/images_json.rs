@@ -119,11 +119,18 @@ impl ImageFields<'_> {
         let names = without_repetition(texts(record, "big-data-names").iter().chain(&keys));
         record.insert("big-data-names".into(), json!(names));
         for (field, value) in [
-            ("big-data-sizes", (|item| json!(item.content.len())) as fn(&BigData<'_>) -> Value),
+            (
+                "big-data-sizes",
+                (|item| json!(item.content.len())) as fn(&BigData<'_>) -> Value,
+            ),
             ("big-data-digests", |item| json!(item.digest)),
         ] {
             // Go writes maps with sorted keys.
-            let mut values = record.get(field).and_then(Value::as_object).cloned().unwrap_or_default();
+            let mut values = record
+                .get(field)
+                .and_then(Value::as_object)
+                .cloned()
+                .unwrap_or_default();
             values.extend(self.big_data.iter().map(|item| (item.key.clone(), value(item))));
             values.sort_keys();
             record.insert(field.into(), Value::Object(values));
@@ -149,7 +156,11 @@ mod tests {
 
     fn put(index: &str, config: &[u8], names: &[&str]) -> String {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let big_data = [BigData { key: "manifest".into(), content: b"{}", digest: Digest::of(b"{}") }];
+        let big_data = [BigData {
+            key: "manifest".into(),
+            content: b"{}",
+            digest: Digest::of(b"{}"),
+        }];
         let mut images = Records::parse(index.as_bytes()).unwrap();
         let fields = ImageFields {
             config: Digest::of(config),
@@ -165,7 +176,14 @@ mod tests {
 
     #[test]
     fn file_names_follow_containers_storage() {
-        let name = |key: &str| BigData { key: key.into(), content: b"", digest: Digest::of(b"") }.file_name();
+        let name = |key: &str| {
+            BigData {
+                key: key.into(),
+                content: b"",
+                digest: Digest::of(b""),
+            }
+            .file_name()
+        };
         assert_eq!(name("manifest"), "manifest");
         assert_eq!(name("sha256:00"), "=c2hhMjU2OjAw");
         assert_eq!(name("manifest-sha256:0"), "=bWFuaWZlc3Qtc2hhMjU2OjA=");
@@ -190,7 +208,8 @@ mod tests {
         assert_eq!(two[0]["names"], json!(["localhost/b:1"]));
         assert_eq!(two[0]["names-history"], json!(["localhost/b:1", "localhost/a:1"]));
         assert_eq!(two[1]["names"], json!(["localhost/a:1"]));
-        let three: Value = serde_json::from_str(&put(&one, b"new", &["localhost/a:1", "localhost/b:1"])).unwrap();
+        let three: Value =
+            serde_json::from_str(&put(&one, b"new", &["localhost/a:1", "localhost/b:1"])).unwrap();
         assert_eq!(three[0].get("names"), None);
     }
 

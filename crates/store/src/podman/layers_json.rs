@@ -92,7 +92,10 @@ mod tests {
         let (a, b) = (DiffId(Digest::of(b"a")), DiffId(Digest::of(b"b")));
         let ids = layer_ids(&[a, b]);
         assert_eq!(ids[0], a.0.hex());
-        assert_eq!(ids[1], Digest::of(format!("{}+{}", a.0.hex(), b.0.hex()).as_bytes()).hex());
+        assert_eq!(
+            ids[1],
+            Digest::of(format!("{}+{}", a.0.hex(), b.0.hex()).as_bytes()).hex()
+        );
         assert_ne!(layer_ids(&[a, a])[0], layer_ids(&[a, a])[1]);
     }
 

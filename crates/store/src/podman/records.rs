@@ -19,9 +19,13 @@ impl Records {
         if bytes.is_empty() {
             return Ok(Self::default());
         }
-        let records: Option<Vec<Record>> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let records: Option<Vec<Record>> =
+            serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         let records = records.unwrap_or_default();
-        match records.iter().position(|record| !record.get("id").is_some_and(Value::is_string)) {
+        match records
+            .iter()
+            .position(|record| !record.get("id").is_some_and(Value::is_string))
+        {
             Some(number) => Err(format!("record {number} has no id")),
             None => Ok(Self(records)),
         }
@@ -58,6 +62,14 @@ impl Records {
         self.0.get_mut(position)
     }
 
+    /// Puts a record in the place of the one with the same ID, or at the end.
+    pub(crate) fn replace(&mut self, id: &str, record: Record) {
+        match self.position(id).and_then(|position| self.at_mut(position)) {
+            Some(place) => *place = record,
+            None => self.push(record),
+        }
+    }
+
     /// Adds a record at the end.
     pub(crate) fn push(&mut self, record: Record) {
         self.0.push(record);
@@ -72,7 +84,10 @@ pub(crate) fn text<'a>(record: &'a Record, field: &str) -> Option<&'a str> {
 /// A field of a record that is a list of texts.
 pub(crate) fn texts(record: &Record, field: &str) -> Vec<String> {
     let list = record.get(field).and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(|value| value.as_str().map(str::to_owned)).collect()
+    list.into_iter()
+        .flatten()
+        .filter_map(|value| value.as_str().map(str::to_owned))
+        .collect()
 }
 
 #[cfg(test)]
@@ -90,7 +105,11 @@ mod tests {
     #[test]
     fn empty_files_have_no_records_and_others_are_errors() {
         for text in ["", "[]", "null"] {
-            assert_eq!(Records::parse(text.as_bytes()).unwrap().iter().count(), 0, "{text}");
+            assert_eq!(
+                Records::parse(text.as_bytes()).unwrap().iter().count(),
+                0,
+                "{text}"
+            );
         }
         for text in ["{}", "[1]", "[{}]", r#"[{"id":1}]"#, "[", "[]]"] {
             assert!(Records::parse(text.as_bytes()).is_err(), "{text}");
