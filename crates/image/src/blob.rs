@@ -30,7 +30,6 @@ impl Blob {
     }
 
     /// A part of an archive, which stays open as long as any of its blobs lives.
-    #[expect(dead_code, reason = "archives come next")]
     pub fn range(archive: Arc<File>, offset: u64, size: u64) -> Self {
         Self {
             place: Place::Range { archive, offset },

@@ -121,6 +121,34 @@ pub struct Timestamp {
     pub nanoseconds: u32,
 }
 
+impl Timestamp {
+    /// The time in UTC as RFC 3339, the form of every time in image JSON: whole seconds, or nine decimals.
+    #[must_use]
+    pub fn rfc3339(&self) -> String {
+        const DAY: i64 = 86_400;
+        let (days, second) = (self.seconds.div_euclid(DAY), self.seconds.rem_euclid(DAY));
+        // Days to civil date in the proleptic Gregorian calendar, counted in eras of 400 years that begin in March.
+        let shifted = days + 719_468;
+        let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted_month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+        let month = if shifted_month < 10 {
+            shifted_month + 3
+        } else {
+            shifted_month - 9
+        };
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        let fraction = match self.nanoseconds {
+            0 => String::new(),
+            nanoseconds => format!(".{nanoseconds:09}"),
+        };
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
+    }
+}
+
 /// One extended attribute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Xattr {
@@ -215,6 +243,21 @@ mod tests {
         }
         for raw in [&b".."[..], b"a/../../b", b"/../x", b"a\0b"] {
             assert!(TreePath::clean(raw).is_err());
+        }
+    }
+
+    #[test]
+    fn times_are_written_as_rfc_3339() {
+        for (seconds, nanoseconds, text) in [
+            (0, 0, "1970-01-01T00:00:00Z"),
+            (-1, 0, "1969-12-31T23:59:59Z"),
+            (951_782_400, 0, "2000-02-29T00:00:00Z"),
+            (1_700_000_000, 5, "2023-11-14T22:13:20.000000005Z"),
+            (4_107_542_399, 0, "2100-02-28T23:59:59Z"),
+            (4_107_542_400, 0, "2100-03-01T00:00:00Z"),
+        ] {
+            let time = Timestamp { seconds, nanoseconds };
+            assert_eq!(time.rfc3339(), text);
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::compression::LayerTypeError;
 use crate::digest::Digest;
 use crate::entry::TreePathError;
+use crate::layer::LayerError;
 use crate::manifest::DocumentError;
 use crate::platform::Platform;
 
@@ -205,24 +206,22 @@ pub enum SourceError {
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// Not a tar stream, or a damaged one.
-    #[error("it is no valid tar archive at byte {offset}")]
-    Tar {
-        /// Offset in the uncompressed stream.
-        offset: u64,
-        /// What is wrong.
-        source: tar_core::parse::ParseError,
-    },
+    #[error("it is no valid tar archive")]
+    Tar(#[from] LayerError),
     /// Ends in the middle.
     #[error("it ends in the middle of `{0}`: it is truncated, copy it again")]
     Truncated(String),
     /// The compressed stream is damaged.
-    #[error("it cannot be decompressed: it is truncated or damaged")]
+    #[error("it cannot be decompressed: it is truncated or damaged, copy it again")]
     Inflate(#[source] io::Error),
+    /// The file itself cannot be read.
+    #[error("reading it failed")]
+    Read(#[source] io::Error),
     /// A compression that is not supported.
     #[error(transparent)]
-    Compression(LayerTypeError),
-    /// A member name that leaves the archive.
-    #[error("it has a member with a dangerous name")]
+    Compression(#[from] LayerTypeError),
+    /// A name in a document or a link that leaves the archive.
+    #[error("it refers to a file outside of itself")]
     Name(#[from] TreePathError),
     /// More members than any image has.
     #[error("it has more than {0} members, which no image archive has")]
@@ -233,6 +232,14 @@ pub enum ArchiveError {
     /// A link that leads nowhere or in circles.
     #[error("its member `{0}` is a link that leads nowhere")]
     Link(String),
+    /// The uncompressed copy could not be written.
+    #[error("its uncompressed copy cannot be written to `{}`: free some space there or name another folder for it", folder.display())]
+    Scratch {
+        /// Where the copy goes.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 fn list(platforms: &[Platform]) -> String {

@@ -8,7 +8,7 @@
 //!
 //! Sources: POSIX.1-2017 `pax`, GNU tar manual "Basic Tar Format", Go `archive/tar` `Reader.next`.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Seek};
 
 use crate::entry::{EntryKind, LayerEntry, Meta, Timestamp, TreePath, TreePathError, Xattr};
 use crate::tar_header::{BLOCK, HeaderFault, RawHeader, decimal, pax_record, pax_time, text};
@@ -337,6 +337,22 @@ impl<R: BufRead> LayerReader<R> {
                 name: fields.header.name.escape_ascii().to_string(),
                 fault,
             })
+    }
+}
+
+impl<R: BufRead + Seek> LayerReader<R> {
+    /// Passes over the rest of the current entry's content without reading it. At the end of a truncated archive this
+    /// goes past the end without notice: the caller knows the length and compares.
+    ///
+    /// # Errors
+    /// When the stream cannot be moved.
+    pub fn seek_over_content(&mut self) -> io::Result<()> {
+        let distance = i64::try_from(self.content_left)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "an entry is larger than any file"))?;
+        self.inner.seek_relative(distance)?;
+        self.offset = self.offset.saturating_add(self.content_left);
+        self.content_left = 0;
+        Ok(())
     }
 }
 

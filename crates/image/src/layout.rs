@@ -38,13 +38,7 @@ pub(crate) fn open(tree: &Tree, options: &OpenOptions) -> Result<Image, SourceEr
         options.select.as_deref(),
     )?;
     let mut image = read_image(tree, offer, &options.limits)?;
-    if options.platform.rank(&image.config_view.platform()).is_none() {
-        return Err(SourceError::ConfigPlatform {
-            origin: tree.origin.clone(),
-            marked: Box::new(offer.platform.clone()),
-            actual: Box::new(image.config_view.platform()),
-        });
-    }
+    check_platform(&image, &options.platform)?;
     image.names = references(
         offers
             .iter()
@@ -54,7 +48,44 @@ pub(crate) fn open(tree: &Tree, options: &OpenOptions) -> Result<Image, SourceEr
     Ok(image)
 }
 
-/// Every image of a layout.
+/// Every image of a layout whose manifest is there.
+pub(crate) fn list(tree: &Tree, options: &OpenOptions) -> Result<Vec<Image>, SourceError> {
+    let mut images: Vec<Image> = Vec::new();
+    for offer in offers(tree, &options.limits)? {
+        let names = references(offer.names.iter().map(String::as_str));
+        let digest = offer.payload.descriptor.digest;
+        if let Some(image) = images.iter_mut().find(|image| image.manifest.digest == digest) {
+            image.names.extend(names);
+            image.names.sort();
+            image.names.dedup();
+        } else if tree.find_blob(digest)?.is_some() {
+            let image = read_image(tree, &offer, &options.limits)?;
+            images.push(Image { names, ..image });
+        }
+    }
+    Ok(images)
+}
+
+/// The index may be wrong about an image; what counts is what the image was built for.
+fn check_platform(image: &Image, wanted: &Platform) -> Result<(), SourceError> {
+    let actual = image.config_view.platform();
+    let without_variant = |platform: &Platform| Platform::new(&platform.os, &platform.architecture, None);
+    let fits = match &image.config_view.variant {
+        // The index knows the variant better than a configuration that leaves it out.
+        None => without_variant(&actual) == without_variant(wanted),
+        Some(_) => wanted.rank(&actual).is_some(),
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(SourceError::ConfigPlatform {
+        origin: image.origin.clone(),
+        marked: Box::new(image.platform.clone()),
+        actual: Box::new(actual),
+    })
+}
+
+/// What a layout offers.
 fn offers(tree: &Tree, limits: &SourceLimits) -> Result<Vec<Offer<Leaf>>, SourceError> {
     check_version(tree, limits)?;
     let entry_file = tree.find("index.json")?.ok_or_else(|| SourceError::NotAnImage {

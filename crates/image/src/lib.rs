@@ -4,10 +4,13 @@
 //! This crate reads and verifies; it never writes an engine's store, never prints, never reads the environment and
 //! never opens a network connection.
 
+mod archive;
 mod blob;
 mod compression;
 mod config;
 mod digest;
+mod docker_archive;
+mod elf;
 mod entry;
 mod error;
 mod layer;
@@ -15,6 +18,7 @@ mod layout;
 mod manifest;
 mod platform;
 mod reference;
+mod rootfs_tarball;
 mod select;
 mod source;
 mod tar_header;
@@ -23,6 +27,7 @@ mod tree;
 pub use compression::{Compression, LayerTypeError};
 pub use config::{History, ImageConfig, RootFs, RunConfig};
 pub use digest::{ChainId, DiffId, Digest, DigestError, HashingReader};
+pub use docker_archive::{SavedImage, parse_saved_images};
 pub use entry::{EntryKind, LayerEntry, Meta, Timestamp, TreePath, TreePathError, Xattr};
 pub use error::{ArchiveError, SourceError};
 pub use layer::{Content, EntryFault, LayerError, LayerItem, LayerReader};
@@ -32,5 +37,5 @@ pub use manifest::{
 };
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
-pub use source::{Document, Image, LayerSource, OpenOptions, SourceLimits, open};
+pub use source::{Document, Image, LayerSource, OpenOptions, SourceLimits, list, open};
 pub use tar_header::HeaderFault;

@@ -10,7 +10,9 @@ use crate::entry::Timestamp;
 use crate::error::SourceError;
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::{blob::Blob, layout, tree::Tree};
+use crate::rootfs_tarball::RootFsTarball;
+use crate::tree::Tree;
+use crate::{archive, blob::Blob, docker_archive, layout};
 
 /// A JSON document by its exact bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,21 +195,75 @@ impl Default for SourceLimits {
 
 /// Opens the image at `path` that fits `options`. What lies there is found out from its content, not from its name.
 ///
-/// Every JSON document on the way to the image is verified by size and digest; layers must be there in full size.
+/// Every JSON document on the way to the image is verified by size and digest; layers must be there in full size. An
+/// archive that is compressed as a whole is decompressed here, and a root filesystem tarball is read through once for
+/// its digests.
 ///
 /// # Errors
 /// What is no image, has none for the platform, or is damaged: see [`SourceError`].
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, SourceError> {
+    match find_out(path, options)? {
+        Source::Layout(tree) => layout::open(&tree, options),
+        Source::DockerArchive(tree) => docker_archive::open(&tree, options),
+        Source::RootFs(tarball) => tarball.image(options),
+    }
+}
+
+/// Every image at `path`, of every platform and name, in the order of the source; those whose manifest is not there
+/// (an archive may hold some platforms of an index only) are left out.
+///
+/// Of `options`, `select` has no effect, and `platform` none but for a root filesystem tarball, which has none itself.
+///
+/// # Errors
+/// As [`open`].
+pub fn list(path: &Path, options: &OpenOptions) -> Result<Vec<Image>, SourceError> {
+    match find_out(path, options)? {
+        Source::Layout(tree) => layout::list(&tree, options),
+        Source::DockerArchive(tree) => docker_archive::list(&tree, options),
+        Source::RootFs(tarball) => Ok(vec![tarball.image(options)?]),
+    }
+}
+
+/// What lies at a path.
+enum Source {
+    /// An OCI layout, as a directory or in an archive.
+    Layout(Tree),
+    /// `docker save` without an OCI layout in it.
+    DockerArchive(Tree),
+    /// A root filesystem.
+    RootFs(RootFsTarball),
+}
+
+fn find_out(path: &Path, options: &OpenOptions) -> Result<Source, SourceError> {
     let metadata = std::fs::metadata(path).map_err(|source| SourceError::Io {
         doing: "open image",
         path: path.to_owned(),
         source,
     })?;
-    if metadata.is_dir() {
-        return layout::open(&Tree::directory(path)?, options);
-    }
-    Err(SourceError::NotAnImage {
+    let not_an_image = |found: &str| SourceError::NotAnImage {
         path: path.to_owned(),
-        found: "it is a file".to_owned(),
-    })
+        found: found.to_owned(),
+    };
+    if metadata.is_file() {
+        return Ok(match archive::open(path, options)? {
+            archive::Content::RootFs(tarball) => Source::RootFs(tarball),
+            archive::Content::Image(tree) if tree.find("index.json")?.is_some() => Source::Layout(tree),
+            archive::Content::Image(tree) => Source::DockerArchive(tree),
+        });
+    }
+    if !metadata.is_dir() {
+        return Err(not_an_image("it is neither a file nor a directory"));
+    }
+    let tree = Tree::directory(path);
+    if tree.find("index.json")?.is_some() {
+        return Ok(Source::Layout(tree));
+    }
+    Err(not_an_image(if tree.find("manifest.json")?.is_some() {
+        "it is a directory with a manifest.json but without index.json (a `dir:` copy, or `docker save` unpacked): copy \
+         the image with `skopeo copy` to `oci:`, or give the archive itself"
+    } else if tree.find("oci-layout")?.is_some() {
+        "it is a directory with an oci-layout file but without index.json"
+    } else {
+        "it is a directory without index.json"
+    }))
 }

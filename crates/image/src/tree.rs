@@ -1,12 +1,16 @@
 //! The files of an image source by name: a directory or an indexed archive.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::archive::Members;
 use crate::blob::Blob;
 use crate::digest::Digest;
-use crate::error::SourceError;
+use crate::entry::TreePath;
+use crate::error::{ArchiveError, SourceError};
 use crate::manifest::Descriptor;
 use crate::source::{Document, SourceLimits};
 
@@ -23,25 +27,38 @@ pub(crate) struct Tree {
 #[derive(Debug)]
 enum Files {
     Directory,
+    Archive(Members),
 }
 
 impl Tree {
     /// The files below a directory.
-    pub fn directory(path: &Path) -> Result<Self, SourceError> {
-        Ok(Self {
-            path: path.to_owned(),
-            origin: path.display().to_string(),
-            files: Files::Directory,
-        })
+    pub fn directory(path: &Path) -> Self {
+        Self::new(path, Files::Directory)
     }
 
-    /// The file called `name` (relative, clean); `None` when there is none.
+    /// The members of an archive at `path`.
+    pub fn archive(path: &Path, members: Members) -> Self {
+        Self::new(path, Files::Archive(members))
+    }
+
+    fn new(path: &Path, files: Files) -> Self {
+        Self {
+            path: path.to_owned(),
+            origin: path.display().to_string(),
+            files,
+        }
+    }
+
+    /// The file called `name`, which may come from a document: it is cleaned and cannot leave the source. `None` when
+    /// there is none.
     ///
     /// In a directory it may be a symbolic link: build systems deploy blobs as links into a shared pool.
     pub fn find(&self, name: &str) -> Result<Option<Blob>, SourceError> {
+        let name = TreePath::clean(name.as_bytes()).map_err(|error| self.archive_error(error.into()))?;
         match &self.files {
+            Files::Archive(members) => members.find(&name).map_err(|error| self.archive_error(error)),
             Files::Directory => {
-                let path = self.path.join(name);
+                let path = self.path.join(OsStr::from_bytes(name.as_bytes()));
                 match fs::metadata(&path) {
                     Ok(metadata) if metadata.is_file() => Ok(Some(Blob::file(path, metadata.len()))),
                     Ok(_) => Ok(None),
@@ -122,6 +139,13 @@ impl Tree {
     pub fn io(&self, doing: &'static str, source: io::Error) -> SourceError {
         SourceError::Io {
             doing,
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    fn archive_error(&self, source: ArchiveError) -> SourceError {
+        SourceError::Archive {
             path: self.path.clone(),
             source,
         }
