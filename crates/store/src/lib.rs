@@ -29,7 +29,7 @@ pub use import::{
     WrittenLayer, import,
 };
 pub use rootfs::{Rootfs, RootfsError};
-pub use sink::directory::{DirectoryOptions, DirectorySink};
+pub use sink::directory::{DirectoryOptions, DirectorySink, Recovery};
 pub use sink::tar::{TarCompression, TarFile, TarSink};
 pub use sink::{Sink, SinkError, TreeWriter, Written};
 pub use tar_split::TarSplitFile;

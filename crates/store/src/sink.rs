@@ -127,7 +127,7 @@ pub trait Sink: Sync {
     fn symlink(&self, path: &TreePath, meta: &Meta, target: &[u8]) -> Result<(), SinkError>;
     /// Announces that whatever is written below the directory `path` becomes visible in one step at commit (an
     /// exchange of directories; what is there already and is not written again is kept). To be called before anything
-    /// is written below `path`; `path` itself exists or is made by [`Sink::directory`], before or after.
+    /// is written below `path`; `path` itself exists or is made by [`Sink::directory`], before or after this call.
     fn atomic_directory(&self, path: &TreePath) -> Result<(), SinkError>;
     /// Makes everything visible, in the order in which it was written: what refers to something comes after it.
     ///

@@ -1,0 +1,535 @@
+//! What a sink has staged and what is to become of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use vcontainer_image::{Meta, Timestamp, TreePath};
+
+use super::carry;
+use super::journal::{Journal, Slot, Step};
+use super::object::{self, Spot, failed};
+use super::staging::{self, Found, Staging, look};
+use crate::rootfs::Rootfs;
+use crate::sink::{SinkError, Written};
+
+/// What a staged item is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A directory that others are put into.
+    Directory,
+    /// A subtree, which only its writer puts things into.
+    Tree,
+    /// A file or a symlink.
+    Leaf,
+}
+
+/// Something staged.
+struct Item {
+    kind: Kind,
+    /// Its own item in a staging directory; `None` when it lies in an atomic directory.
+    slot: Option<Slot>,
+    /// When it was written, among all.
+    order: u64,
+}
+
+/// A directory whose new content becomes visible in one step.
+struct Atomic {
+    slot: Slot,
+    /// Whether there is one on the target, whose content is to be carried over.
+    exists: bool,
+    /// The directories in the staged one (by target path, itself too) and the times that they get at the end.
+    times: BTreeMap<TreePath, Timestamp>,
+}
+
+/// Where something new is to be made.
+pub(super) struct Place {
+    parent: Arc<File>,
+    parent_path: PathBuf,
+    name: Vec<u8>,
+    slot: Option<Slot>,
+}
+
+impl Place {
+    pub fn spot<'a>(&'a self, shown: &'a TreePath) -> Spot<'a> {
+        Spot {
+            parent: self.parent.as_fd(),
+            parent_path: &self.parent_path,
+            name: &self.name,
+            shown,
+        }
+    }
+
+    pub fn host_path(&self) -> PathBuf {
+        self.parent_path.join(OsStr::from_bytes(&self.name))
+    }
+}
+
+/// The state of a sink.
+pub(super) struct Plan {
+    rootfs: Rootfs,
+    staging: Staging,
+    /// What was staged, by target path.
+    items: BTreeMap<TreePath, Item>,
+    atomics: BTreeMap<TreePath, Atomic>,
+    /// Directories announced as atomic that are yet to be made.
+    announced: BTreeSet<TreePath>,
+    /// Directories on the target (old ones and new ones) that get these times when all is in place.
+    times: BTreeMap<TreePath, Timestamp>,
+    order: u64,
+    open_trees: usize,
+    written: Written,
+    /// Whether dropping the sink is to leave the staging alone.
+    kept: bool,
+}
+
+fn conflict<T>(action: &'static str, path: &TreePath, why: impl Into<String>) -> Result<T, SinkError> {
+    Err(SinkError::Conflict {
+        action,
+        path: path.clone(),
+        why: why.into(),
+    })
+}
+
+/// `path` and its ancestors, innermost first, without the root.
+fn upwards(path: &TreePath) -> impl Iterator<Item = TreePath> {
+    std::iter::successors(Some(path.clone()), TreePath::parent).filter(|path| !path.is_root())
+}
+
+impl Plan {
+    pub fn new(rootfs: &Rootfs) -> Result<Self, SinkError> {
+        // Taken before the staging directory changes it.
+        let times = BTreeMap::from([(TreePath::root(), staging::mtime(rootfs, &TreePath::root())?)]);
+        Ok(Self {
+            rootfs: rootfs.clone(),
+            staging: Staging::create(rootfs)?,
+            items: BTreeMap::new(),
+            atomics: BTreeMap::new(),
+            announced: BTreeSet::new(),
+            times,
+            order: 0,
+            open_trees: 0,
+            written: Written::default(),
+            kept: false,
+        })
+    }
+
+    /// What will be at `path` after the commit.
+    fn found(&self, path: &TreePath) -> Result<Found, SinkError> {
+        for ancestor in upwards(path) {
+            let Some(item) = self.items.get(&ancestor) else {
+                continue;
+            };
+            let itself = ancestor == *path;
+            return match item.kind {
+                Kind::Directory if itself => Ok(Found::Directory),
+                // Nothing but what was staged can be in a new directory, and that would have been found by its own name.
+                Kind::Directory if !self.exists_below(&ancestor) => Ok(Found::Nothing),
+                Kind::Directory => look(&self.rootfs, path),
+                Kind::Tree if itself => Ok(Found::Directory),
+                Kind::Leaf if itself => Ok(Found::Leaf),
+                Kind::Tree => conflict("write", path, format!("it belongs to the subtree `{ancestor}`")),
+                Kind::Leaf => conflict("write", path, format!("`{ancestor}` is a file, not a directory")),
+            };
+        }
+        look(&self.rootfs, path)
+    }
+
+    /// Whether a staged directory takes the place of one that is there.
+    fn exists_below(&self, staged: &TreePath) -> bool {
+        self.atomic_of(staged).is_some_and(|(_, atomic)| atomic.exists)
+    }
+
+    /// The atomic directory that `path` is or lies in.
+    fn atomic_of(&self, path: &TreePath) -> Option<(TreePath, &Atomic)> {
+        upwards(path).find_map(|ancestor| self.atomics.get(&ancestor).map(|atomic| (ancestor, atomic)))
+    }
+
+    /// Where `path`, which will be of `kind`, is to be made.
+    pub fn place(&mut self, path: &TreePath, kind: Kind) -> Result<Place, SinkError> {
+        const ACTION: &str = "write";
+        let Some(parent) = path.parent() else {
+            return conflict(ACTION, path, "it is the root");
+        };
+        match (self.found(path)?, kind) {
+            (Found::Nothing, _) | (Found::Directory, Kind::Tree) | (Found::Leaf, Kind::Leaf) => {}
+            (Found::Directory, _) => return conflict(ACTION, path, "there is a directory"),
+            (Found::Leaf, _) => {
+                return conflict(
+                    ACTION,
+                    path,
+                    "there is a file or a symlink where a directory should be",
+                );
+            }
+            (Found::Other(what), _) => return conflict(ACTION, path, format!("there is {what}")),
+        }
+        if self.found(&parent)? != Found::Directory {
+            return conflict(ACTION, path, "the directory that it should be in is not there");
+        }
+        if kind == Kind::Tree && self.items.contains_key(path) {
+            return conflict(ACTION, path, "it was written already");
+        }
+        match self.atomic_of(&parent).map(|(root, _)| root) {
+            Some(root) => {
+                let place = self.place_in_atomic(&root, &parent, path)?;
+                if self.items.contains_key(path) {
+                    fs::remove_file(place.host_path()).map_err(|error| failed("replace", path, error))?;
+                }
+                Ok(place)
+            }
+            None => self.place_in_slot(&parent),
+        }
+    }
+
+    fn place_in_slot(&mut self, parent: &TreePath) -> Result<Place, SinkError> {
+        let mut ancestor = parent.clone();
+        // The nearest directory on the target that is there already.
+        while look(&self.rootfs, &ancestor)? != Found::Directory {
+            ancestor = ancestor.parent().unwrap_or_default();
+        }
+        let before = staging::mtime(&self.rootfs, &ancestor)?;
+        self.times.entry(ancestor.clone()).or_insert(before);
+        let slot = self.staging.slot(&ancestor)?;
+        let (directory, parent_path, name) = self.staging.place(slot);
+        Ok(Place {
+            parent: directory,
+            parent_path,
+            name,
+            slot: Some(slot),
+        })
+    }
+
+    fn place_in_atomic(
+        &mut self,
+        root: &TreePath,
+        parent: &TreePath,
+        path: &TreePath,
+    ) -> Result<Place, SinkError> {
+        self.mirror(root, parent)?;
+        let parent_path = self.staged_path(root, parent);
+        let directory = object::open_directory(rustix::fs::CWD, parent_path.as_os_str())
+            .map_err(|error| failed("open the directory", parent, error))?;
+        let name = path.name().unwrap_or_default().to_vec();
+        Ok(Place {
+            parent: Arc::new(directory),
+            parent_path,
+            name,
+            slot: None,
+        })
+    }
+
+    /// Where `path` lies in the staged version of the atomic directory `root`.
+    fn staged_path(&self, root: &TreePath, path: &TreePath) -> PathBuf {
+        let below = &path.as_bytes()[root.as_bytes().len()..];
+        let below = below.strip_prefix(b"/").unwrap_or(below);
+        let staged = self
+            .atomics
+            .get(root)
+            .map_or_else(PathBuf::new, |atomic| self.staging.path(atomic.slot));
+        if below.is_empty() {
+            staged
+        } else {
+            staged.join(OsStr::from_bytes(below))
+        }
+    }
+
+    /// Makes sure that the staged version of the atomic directory `root` has the directory `path` of the target.
+    fn mirror(&mut self, root: &TreePath, path: &TreePath) -> Result<(), SinkError> {
+        if self
+            .atomics
+            .get(root)
+            .is_some_and(|atomic| atomic.times.contains_key(path))
+        {
+            return Ok(());
+        }
+        let Some(parent) = path.parent() else {
+            return Ok(());
+        };
+        let place = self.place_in_atomic(root, &parent, path)?;
+        let meta = carry::mirror_directory(&self.rootfs.host_path(path), &place.spot(path))?;
+        if let Some(atomic) = self.atomics.get_mut(root) {
+            atomic.times.insert(path.clone(), meta.mtime);
+        }
+        Ok(())
+    }
+
+    /// Notes that `path` has been made at `place`.
+    pub fn record(&mut self, path: &TreePath, kind: Kind, place: &Place, written: Written) {
+        self.order += 1;
+        let order = self.order;
+        self.written.entries += written.entries;
+        self.written.bytes += written.bytes;
+        let parent = path.parent().unwrap_or_default();
+        if place.slot.is_some() {
+            // The rename to come will change its parent's time; a new parent has been noted with the one it was given.
+            if let Ok(time) = staging::mtime(&self.rootfs, &parent) {
+                self.times.entry(parent).or_insert(time);
+            }
+        } else if let Some((root, _)) = self.atomic_of(&parent)
+            && let Some(item) = self.items.get_mut(&root)
+        {
+            // The exchange comes after what was written before it.
+            item.order = order;
+        }
+        let old = self.items.insert(
+            path.clone(),
+            Item {
+                kind,
+                slot: place.slot,
+                order,
+            },
+        );
+        if let Some(slot) = old.and_then(|item| item.slot) {
+            // Written anew. What stays behind vanishes with the staging directory.
+            let _ = fs::remove_file(self.staging.path(slot));
+        }
+    }
+
+    pub fn directory(&mut self, path: &TreePath, meta: &Meta) -> Result<(), SinkError> {
+        const ACTION: &str = "create the directory";
+        match self.found(path)? {
+            Found::Directory => return Ok(()),
+            Found::Nothing => {}
+            Found::Leaf => return conflict(ACTION, path, "there is a file or a symlink"),
+            Found::Other(what) => return conflict(ACTION, path, format!("there is {what}")),
+        }
+        if let Some(parent) = path.parent()
+            && self.found(&parent)? == Found::Nothing
+        {
+            let implied = Meta {
+                mode: 0o755,
+                mtime: meta.mtime,
+                ..Meta::default()
+            };
+            self.directory(&parent, &implied)?;
+        }
+        let place = self.place(path, Kind::Directory)?;
+        object::create_directory(&place.spot(path), meta)?;
+        self.record(path, Kind::Directory, &place, Written { entries: 1, bytes: 0 });
+        self.note_time(path, meta.mtime);
+        if self.announced.remove(path) {
+            return self.atomic_directory(path);
+        }
+        Ok(())
+    }
+
+    /// Notes the time that the new directory `path` is to have at the end.
+    fn note_time(&mut self, path: &TreePath, mtime: Timestamp) {
+        match self.atomic_of(path).map(|(root, _)| root) {
+            Some(root) => {
+                if let Some(atomic) = self.atomics.get_mut(&root) {
+                    atomic.times.insert(path.clone(), mtime);
+                }
+            }
+            None => {
+                self.times.insert(path.clone(), mtime);
+            }
+        }
+    }
+
+    pub fn tree_opened(&mut self, root: &TreePath, place: &Place) {
+        self.open_trees += 1;
+        self.record(root, Kind::Tree, place, Written::default());
+    }
+
+    pub fn tree_finished(&mut self, root: &TreePath, written: Written) {
+        self.open_trees -= 1;
+        self.order += 1;
+        if let Some(item) = self.items.get_mut(root) {
+            item.order = self.order;
+        }
+        self.written.entries += written.entries;
+        self.written.bytes += written.bytes;
+    }
+
+    pub fn atomic_directory(&mut self, path: &TreePath) -> Result<(), SinkError> {
+        const ACTION: &str = "replace the directory";
+        if self.atomics.contains_key(path) {
+            return Ok(());
+        }
+        let within = |outer: &TreePath, inner: &TreePath| upwards(inner).any(|ancestor| ancestor == *outer);
+        if self
+            .atomics
+            .keys()
+            .any(|other| within(other, path) || within(path, other))
+        {
+            return conflict(
+                ACTION,
+                path,
+                "it lies in or around another directory that is replaced as a whole",
+            );
+        }
+        if self.items.keys().any(|item| item != path && within(path, item)) {
+            return conflict(ACTION, path, "something was written below it already");
+        }
+        match self.items.get(path) {
+            // New, and nothing in it yet: its own item is what everything below goes into.
+            Some(Item {
+                kind: Kind::Directory,
+                slot: Some(slot),
+                ..
+            }) => {
+                let time = self.times.remove(path).unwrap_or_default();
+                let times = BTreeMap::from([(path.clone(), time)]);
+                self.atomics.insert(
+                    path.clone(),
+                    Atomic {
+                        slot: *slot,
+                        exists: false,
+                        times,
+                    },
+                );
+                return Ok(());
+            }
+            Some(_) => return conflict(ACTION, path, "it was written as something else"),
+            None => {}
+        }
+        match self.found(path)? {
+            Found::Directory => {}
+            Found::Nothing => {
+                self.announced.insert(path.clone());
+                return Ok(());
+            }
+            _ => return conflict(ACTION, path, "there is something else than a directory"),
+        }
+        let Some(parent) = path.parent() else {
+            return conflict(ACTION, path, "it is the root");
+        };
+        let place = self.place_in_slot(&parent)?;
+        let meta = carry::mirror_directory(&self.rootfs.host_path(path), &place.spot(path))?;
+        self.record(path, Kind::Directory, &place, Written::default());
+        if let Some(slot) = place.slot {
+            let times = BTreeMap::from([(path.clone(), meta.mtime)]);
+            self.atomics.insert(
+                path.clone(),
+                Atomic {
+                    slot,
+                    exists: true,
+                    times,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    /// Ends the staging and says what a commit has to do.
+    pub fn journal(&mut self) -> Result<(Journal, Written), SinkError> {
+        if self.open_trees > 0 {
+            let what = "cannot commit: a subtree has been begun and not finished".to_owned();
+            return Err(SinkError::Target { what, source: None });
+        }
+        for (root, atomic) in &self.atomics {
+            if atomic.exists {
+                self.carry_over(root, root)?;
+            }
+            for (path, time) in &atomic.times {
+                let staged = self.staged_path(root, path);
+                object::set_time(rustix::fs::CWD, staged.as_os_str().as_bytes(), *time, path)?;
+            }
+        }
+        let mut steps = Vec::new();
+        for (path, item) in &self.items {
+            let Some(slot) = item.slot else { continue };
+            let replaced = item.kind != Kind::Leaf && look(&self.rootfs, path)? == Found::Directory;
+            let to = path.clone();
+            let step = if replaced {
+                let staged = fs::symlink_metadata(self.staging.path(slot))
+                    .map_err(|error| failed("look at", path, error))?;
+                Step::Exchange {
+                    slot,
+                    inode: staged.ino(),
+                    to,
+                }
+            } else {
+                Step::Place { slot, to }
+            };
+            steps.push((item.order, step));
+        }
+        steps.sort_by_key(|(order, _)| *order);
+        let steps = steps.into_iter().map(|(_, step)| step).collect();
+        let times = self
+            .times
+            .iter()
+            .map(|(path, time)| (path.clone(), *time))
+            .collect();
+        Ok((
+            Journal {
+                areas: self.staging.places(),
+                steps,
+                times,
+            },
+            self.written,
+        ))
+    }
+
+    /// Carries over what the directory `path` holds on the target and what was not written anew.
+    fn carry_over(&self, root: &TreePath, path: &TreePath) -> Result<(), SinkError> {
+        let old = self.rootfs.host_path(path);
+        let new = self.staged_path(root, path);
+        let directory = object::open_directory(rustix::fs::CWD, new.as_os_str())
+            .map_err(|error| failed("open the directory", path, error))?;
+        for name in carry::names(&old, path)? {
+            let below = path.join(&name);
+            let staged = new.join(OsStr::from_bytes(&name));
+            if !is_there(&staged, &below)? {
+                let spot = Spot {
+                    parent: directory.as_fd(),
+                    parent_path: &new,
+                    name: &name,
+                    shown: &below,
+                };
+                carry::carry(&old.join(OsStr::from_bytes(&name)), &spot)?;
+            } else if self
+                .items
+                .get(&below)
+                .is_none_or(|item| item.kind == Kind::Directory)
+            {
+                self.carry_over(root, &below)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn sync(&self) -> Result<(), SinkError> {
+        self.staging.sync()
+    }
+
+    /// Leaves the staging to the journal.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+
+    /// Takes the staging back from a journal that is withdrawn.
+    pub fn take_back(&mut self) {
+        self.kept = false;
+    }
+
+    /// Removes the staging, unless it is the journal's.
+    pub fn discard(&mut self) -> Result<(), SinkError> {
+        if std::mem::replace(&mut self.kept, true) {
+            return Ok(());
+        }
+        let places = self.staging.places();
+        staging::remove(&self.rootfs, &places)?;
+        for place in &places {
+            if let Some(time) = self.times.get(place) {
+                let path = self.rootfs.host_path(place);
+                object::set_time(rustix::fs::CWD, path.as_os_str().as_bytes(), *time, place)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_there(path: &Path, shown: &TreePath) -> Result<bool, SinkError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed("look at", shown, error)),
+    }
+}
