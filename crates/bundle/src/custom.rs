@@ -1,0 +1,174 @@
+//! Service files of the user's own: what kind they are, and what in them will not work on the target.
+//!
+//! They are copied unchanged; what is found here are warnings.
+
+use std::path::Path;
+
+use vcontainer_image::Reference;
+
+use crate::grammar::Runtime;
+use crate::systemd_text::{last_value, split_words, values};
+
+/// What kind of file a custom service is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A systemd service.
+    Service,
+    /// A Quadlet `.container`.
+    Quadlet,
+}
+
+/// The kind of the file at `path`, by its name.
+///
+/// # Errors
+/// A sentence, when this engine has no use for such a file.
+pub fn kind(path: &Path, runtime: Runtime) -> Result<Kind, String> {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    match (ending, runtime) {
+        (Some("service"), _) => Ok(Kind::Service),
+        (Some("container"), Runtime::Podman) => Ok(Kind::Quadlet),
+        (Some("container"), Runtime::Docker) => Err(format!(
+            "the service file `{}` is a Quadlet, which only Podman has; for Docker give a .service file",
+            path.display()
+        )),
+        _ => Err(format!(
+            "the service file `{}` is neither a .service{}",
+            path.display(),
+            match runtime {
+                Runtime::Docker => "; that is what Docker containers have",
+                Runtime::Podman => " nor a .container (Quadlet)",
+            }
+        )),
+    }
+}
+
+/// What in the text of a custom service will not do what it seems to, one sentence each. `bundled` are the images of
+/// this engine.
+#[must_use]
+pub fn warnings(text: &str, kind: Kind, runtime: Runtime, bundled: &[Reference]) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(restart) = last_value(text, "Service", "Restart")
+        && restart == "unless-stopped"
+    {
+        found.push(
+            "`Restart=unless-stopped` is no value of systemd, which ignores the line and never restarts the container; \
+             write Restart=always"
+                .to_owned(),
+        );
+    }
+    let words: Vec<String> = match kind {
+        Kind::Quadlet => last_value(text, "Container", "Image").into_iter().collect(),
+        // A command may be given to a shell as one word.
+        Kind::Service => values(text, "Service", "ExecStart")
+            .iter()
+            .flat_map(|command| split_words(command))
+            .flat_map(|word| split_words(&word))
+            .collect(),
+    };
+    if !words.iter().any(|word| names_one_of(word, runtime, bundled)) {
+        let what = match (kind, words.first()) {
+            (Kind::Quadlet, Some(image)) => format!("its Image=`{image}` is not bundled"),
+            (Kind::Quadlet, None) => "it has no Image=".to_owned(),
+            (Kind::Service, _) => "no ExecStart= in it names an image that is bundled".to_owned(),
+        };
+        let images: Vec<String> = bundled.iter().map(|image| format!("`{}`", engine_name(image, runtime))).collect();
+        found.push(format!(
+            "{what} for {}, so that the target would have to pull it (bundled: {})",
+            runtime.engine(),
+            images.join(", ")
+        ));
+    }
+    found
+}
+
+/// How an image is written for its engine: Docker leaves out the default registry, Podman wants the full name.
+#[must_use]
+pub fn engine_name(image: &Reference, runtime: Runtime) -> String {
+    match runtime {
+        Runtime::Podman => image.to_string(),
+        Runtime::Docker => {
+            let mut name = image.familiar_name().to_owned();
+            if let Some(tag) = image.tag() {
+                name.push(':');
+                name.push_str(tag);
+            }
+            if let Some(digest) = image.digest() {
+                name.push('@');
+                name.push_str(&digest.to_string());
+            }
+            name
+        }
+    }
+}
+
+/// Whether a word is one of these images, as this engine understands it: `mydb` finds `localhost/mydb:latest` in
+/// Podman and `docker.io/library/mydb:latest` in Docker.
+fn names_one_of(word: &str, runtime: Runtime, bundled: &[Reference]) -> bool {
+    let mut readings = vec![Reference::parse(word)];
+    if runtime == Runtime::Podman {
+        readings.push(Reference::local_podman(word));
+    }
+    readings.into_iter().flatten().any(|named| {
+        bundled.iter().any(|image| {
+            image.canonical_name() == named.canonical_name()
+                && match named.digest() {
+                    Some(digest) => image.digest() == Some(digest),
+                    None => image.tag().unwrap_or("latest") == named.tag().unwrap_or("latest"),
+                }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCKER: &str = "[Unit]\nRequires=docker.service\n[Service]\nRestart=RESTART\nExecStart=/usr/bin/docker run --rm \
+                          --name myapp \\\n  -p 8080:80 \\\n  IMAGE\n[Install]\nWantedBy=multi-user.target\n";
+    const QUADLET: &str = "[Container]\nImage=IMAGE\nContainerName=mydb\n[Service]\nRestart=RESTART\n";
+
+    fn found(text: &str, image: &str, restart: &str, runtime: Runtime) -> Vec<String> {
+        let kind = if runtime == Runtime::Docker { Kind::Service } else { Kind::Quadlet };
+        let bundled = match runtime {
+            Runtime::Docker => Reference::parse("myapp:latest"),
+            Runtime::Podman => Reference::local_podman("mydb:1"),
+        };
+        let text = text.replace("IMAGE", image).replace("RESTART", restart);
+        warnings(&text, kind, runtime, &[bundled.unwrap()])
+    }
+
+    #[test]
+    fn files_that_run_a_bundled_image_are_fine() {
+        for image in ["myapp", "myapp:latest", "docker.io/library/myapp:latest"] {
+            assert_eq!(found(DOCKER, image, "always", Runtime::Docker), [""; 0], "{image}");
+        }
+        for image in ["mydb:1", "localhost/mydb:1"] {
+            assert_eq!(found(QUADLET, image, "on-failure", Runtime::Podman), [""; 0], "{image}");
+        }
+        let shell = "[Service]\nExecStart=/bin/sh -c 'exec docker run myapp:latest'\n";
+        assert_eq!(found(shell, "", "", Runtime::Docker), [""; 0]);
+    }
+
+    #[test]
+    fn other_images_and_restart_words_that_systemd_lacks_are_reported() {
+        let docker = found(DOCKER, "other:latest", "unless-stopped", Runtime::Docker);
+        assert!(docker[0].contains("Restart=always") && docker[1].contains("`myapp:latest`"), "{docker:?}");
+        let tag = found(QUADLET, "mydb:2", "always", Runtime::Podman);
+        assert!(tag[0].contains("Image=`mydb:2` is not bundled for Podman"), "{tag:?}");
+        assert!(tag[0].contains("`localhost/mydb:1`"), "{tag:?}");
+    }
+
+    #[test]
+    fn the_kind_goes_by_the_name() {
+        for (name, runtime, good) in [
+            ("a.service", Runtime::Docker, true),
+            ("a.service", Runtime::Podman, true),
+            ("a.container", Runtime::Podman, true),
+            ("a.container", Runtime::Docker, false),
+            ("a.kube", Runtime::Podman, false),
+            ("service", Runtime::Docker, false),
+        ] {
+            assert_eq!(kind(Path::new(name), runtime).is_ok(), good, "{name}");
+        }
+    }
+}
