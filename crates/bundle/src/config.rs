@@ -82,7 +82,10 @@ struct Container {
 
 /// A value of the environment: text, or a number or truth value, which becomes its text.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a value of the environment is a string, a number or true or false")]
+#[serde(
+    untagged,
+    expecting = "a value of the environment is a string, a number or true or false"
+)]
 enum Scalar {
     Text(String),
     Integer(i64),
@@ -125,10 +128,12 @@ impl BundleFile {
                     table.source,
                     file.display()
                 );
-                table.into_request(origin.clone(), directory, default).map_err(|what| ConfigError::Container {
-                    container: origin,
-                    what,
-                })
+                table
+                    .into_request(origin.clone(), directory, default)
+                    .map_err(|what| ConfigError::Container {
+                        container: origin,
+                        what,
+                    })
             })
             .collect::<Result<_, _>>()?;
         Ok(Self {
@@ -143,7 +148,10 @@ impl Container {
     fn into_request(self, origin: String, directory: &Path, default: Runtime) -> Result<Request, String> {
         let source = if self.source.starts_with(['.', '/']) {
             if self.name.is_none() {
-                return Err("a source that is a path needs a `name` for the image, such as name = \"myapp:1.0\"".to_owned());
+                return Err(
+                    "a source that is a path needs a `name` for the image, such as name = \"myapp:1.0\""
+                        .to_owned(),
+                );
             }
             ImageSource::Path(directory.join(&self.source))
         } else {
@@ -211,7 +219,11 @@ fn source_name(text: &str) -> Result<Source, String> {
 
 /// Refuses what no unit file can carry and what an engine would misread as an option.
 fn check(run: &RunOptions) -> Result<(), String> {
-    let one_line = [("ports", &run.ports), ("volumes", &run.volumes), ("capabilities", &run.capabilities)];
+    let one_line = [
+        ("ports", &run.ports),
+        ("volumes", &run.volumes),
+        ("capabilities", &run.capabilities),
+    ];
     for (key, values) in one_line {
         for value in values {
             plain(key, value)?;
@@ -240,14 +252,18 @@ fn check(run: &RunOptions) -> Result<(), String> {
 fn plain(key: &str, value: &str) -> Result<(), String> {
     let wrong = value.trim() != value || value.chars().any(char::is_control) || value.ends_with('\\');
     if value.is_empty() || value.starts_with('-') || wrong {
-        return Err(format!("`{value}` in `{key}` is not a value that the engines take"));
+        return Err(format!(
+            "`{value}` in `{key}` is not a value that the engines take"
+        ));
     }
     Ok(())
 }
 
 fn no_nul(key: &str, value: &str) -> Result<(), String> {
     match value.contains('\0') {
-        true => Err(format!("a value in `{key}` has a NUL character, which no argument can hold")),
+        true => Err(format!(
+            "a value in `{key}` has a NUL character, which no argument can hold"
+        )),
         false => Ok(()),
     }
 }
@@ -270,7 +286,11 @@ mod tests {
 
     #[test]
     fn the_example_of_the_page_is_what_it_says() {
-        let example = PAGE.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let example = PAGE
+            .split("```toml\n")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next())
+            .unwrap();
         let file = parse(example).unwrap();
         assert_eq!(file.arch.as_deref(), Some("aarch64"));
         assert_eq!(file.images, [Path::new("conf/deploy")]);
@@ -278,12 +298,18 @@ mod tests {
             panic!("{file:?}")
         };
         assert_eq!(app.source, ImageSource::Path("conf/./out/myapp.tar.zst".into()));
-        assert_eq!((app.runtime, app.policy), (Runtime::Docker, Some(Policy::Autostart)));
+        assert_eq!(
+            (app.runtime, app.policy),
+            (Runtime::Docker, Some(Policy::Autostart))
+        );
         assert_eq!(app.run.environment["LOG_LEVEL"], "debug");
         assert_eq!(app.run.environment["WORKERS"], "4");
         assert_eq!(app.run.command, ["serve", "--all"]);
         assert_eq!(database.runtime, Runtime::Podman);
-        assert_eq!(database.service.as_deref(), Some(Path::new("conf/mydb.container")));
+        assert_eq!(
+            database.service.as_deref(),
+            Some(Path::new("conf/mydb.container"))
+        );
         assert_eq!(
             redis.source,
             ImageSource::Named(Source::Remote("docker.io/library/redis:7".to_owned()))
@@ -294,9 +320,17 @@ mod tests {
     #[test]
     fn every_key_of_a_container_is_on_the_page() {
         let error = parse("[[container]]\nsource = \"x\"\nnonsense = 1\n").unwrap_err();
-        let keys: Vec<&str> = error.split('`').skip(1).step_by(2).filter(|key| !key.contains(' ')).collect();
+        let keys: Vec<&str> = error
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|key| !key.contains(' '))
+            .collect();
         assert!(keys.len() > 14, "{error}");
-        for key in keys.iter().filter(|key| !matches!(**key, "nonsense" | "conf/bundle.toml")) {
+        for key in keys
+            .iter()
+            .filter(|key| !matches!(**key, "nonsense" | "conf/bundle.toml"))
+        {
             assert!(PAGE.contains(&format!("| `{key}` |")), "the page lacks {key}");
         }
     }
@@ -308,18 +342,45 @@ mod tests {
             ("[[container]\n", "line 1"),
             ("[[containers]]\n", "unknown field `containers`"),
             ("[[container]]\nname = \"x\"\n", "missing field `source`"),
-            (&format!("{table}policy = \"unles-stopped\"\n"), "expected one of `autostart`"),
-            (&format!("{table}runtime = \"lxc\"\n"), "expected `docker` or `podman`"),
+            (
+                &format!("{table}policy = \"unles-stopped\"\n"),
+                "expected one of `autostart`",
+            ),
+            (
+                &format!("{table}runtime = \"lxc\"\n"),
+                "expected `docker` or `podman`",
+            ),
             (&format!("{table}ports = \"80:80\"\n"), "line 3"),
-            (&format!("{table}ports = [\"80:80\"]\n"), "add policy = \"autostart\""),
-            (&format!("{table}policy=\"no\"\nports = [\"-x\"]\n"), "`-x` in `ports`"),
-            (&format!("{table}policy=\"no\"\nvolumes = [\"a\\nb\"]\n"), "in `volumes`"),
-            (&format!("{table}policy=\"no\"\nenvironment = {{ \"A B\" = \"\" }}\n"), "`A B` is not the name"),
-            (&format!("{table}policy=\"no\"\nservice=\"x\"\nargs=[\"-x\"]\n"), "write them into the service file"),
+            (
+                &format!("{table}ports = [\"80:80\"]\n"),
+                "add policy = \"autostart\"",
+            ),
+            (
+                &format!("{table}policy=\"no\"\nports = [\"-x\"]\n"),
+                "`-x` in `ports`",
+            ),
+            (
+                &format!("{table}policy=\"no\"\nvolumes = [\"a\\nb\"]\n"),
+                "in `volumes`",
+            ),
+            (
+                &format!("{table}policy=\"no\"\nenvironment = {{ \"A B\" = \"\" }}\n"),
+                "`A B` is not the name",
+            ),
+            (
+                &format!("{table}policy=\"no\"\nservice=\"x\"\nargs=[\"-x\"]\n"),
+                "write them into the service file",
+            ),
             (&format!("{table}container-name = \"x\"\n"), "container-name `x`"),
             ("[[container]]\nsource = \"./x.tar\"\n", "needs a `name`"),
-            ("[[container]]\nsource = \"myapp:docker\"\n", "only the name of the image"),
-            ("[[container]]\nsource = \"Docker.io/X/y\"\n", "a path starts with"),
+            (
+                "[[container]]\nsource = \"myapp:docker\"\n",
+                "only the name of the image",
+            ),
+            (
+                "[[container]]\nsource = \"Docker.io/X/y\"\n",
+                "a path starts with",
+            ),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(says), "{text:?} gives `{error}`, not `{says}`");

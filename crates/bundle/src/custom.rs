@@ -9,6 +9,28 @@ use vcontainer_image::Reference;
 use crate::grammar::Runtime;
 use crate::systemd_text::{last_value, split_words, values};
 
+/// The long options of `docker run` and `podman run` that take no value.
+const SWITCHES: [&str; 18] = [
+    "--detach",
+    "--disable-content-trust",
+    "--env-host",
+    "--help",
+    "--http-proxy",
+    "--init",
+    "--interactive",
+    "--no-healthcheck",
+    "--no-hosts",
+    "--oom-kill-disable",
+    "--privileged",
+    "--publish-all",
+    "--quiet",
+    "--read-only",
+    "--replace",
+    "--rm",
+    "--sig-proxy",
+    "--tty",
+];
+
 /// What kind of file a custom service is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -56,29 +78,55 @@ pub fn warnings(text: &str, kind: Kind, runtime: Runtime, bundled: &[Reference])
                 .to_owned(),
         );
     }
-    let words: Vec<String> = match kind {
+    let images: Vec<String> = match kind {
         Kind::Quadlet => last_value(text, "Container", "Image").into_iter().collect(),
         // A command may be given to a shell as one word.
         Kind::Service => values(text, "Service", "ExecStart")
             .iter()
-            .flat_map(|command| split_words(command))
-            .flat_map(|word| split_words(&word))
+            .filter_map(|command| {
+                image_of_run(split_words(command).iter().flat_map(|word| split_words(word)))
+            })
             .collect(),
     };
-    if !words.iter().any(|word| names_one_of(word, runtime, bundled)) {
-        let what = match (kind, words.first()) {
+    if !images.iter().any(|image| names_one_of(image, runtime, bundled)) {
+        let what = match (kind, images.first()) {
             (Kind::Quadlet, Some(image)) => format!("its Image=`{image}` is not bundled"),
             (Kind::Quadlet, None) => "it has no Image=".to_owned(),
-            (Kind::Service, _) => "no ExecStart= in it names an image that is bundled".to_owned(),
+            (Kind::Service, Some(image)) => format!("it runs the image `{image}`, which is not bundled"),
+            (Kind::Service, None) => "no ExecStart= in it runs an image that is bundled".to_owned(),
         };
-        let images: Vec<String> = bundled.iter().map(|image| format!("`{}`", engine_name(image, runtime))).collect();
+        let bundled: Vec<String> = bundled
+            .iter()
+            .map(|image| format!("`{}`", engine_name(image, runtime)))
+            .collect();
         found.push(format!(
             "{what} for {}, so that the target would have to pull it (bundled: {})",
             runtime.engine(),
-            images.join(", ")
+            bundled.join(", ")
         ));
     }
     found
+}
+
+/// The image in a command `docker run …` or `podman run …`: the first word after `run` that is neither an option nor
+/// the value of one.
+fn image_of_run(words: impl Iterator<Item = String>) -> Option<String> {
+    let mut words = words.skip_while(|word| word != "run").skip(1);
+    while let Some(word) = words.next() {
+        if !word.starts_with('-') {
+            return Some(word);
+        }
+        let alone = if word.starts_with("--") {
+            word.contains('=') || SWITCHES.contains(&word.as_str())
+        } else {
+            // `-it` is switches, `-p` takes the next word, `-p80:80` has its value.
+            word[1..].chars().all(|c| "ditPq".contains(c)) || word.len() > 2
+        };
+        if !alone {
+            words.next();
+        }
+    }
+    None
 }
 
 /// How an image is written for its engine: Docker leaves out the default registry, Podman wants the full name.
@@ -128,7 +176,11 @@ mod tests {
     const QUADLET: &str = "[Container]\nImage=IMAGE\nContainerName=mydb\n[Service]\nRestart=RESTART\n";
 
     fn found(text: &str, image: &str, restart: &str, runtime: Runtime) -> Vec<String> {
-        let kind = if runtime == Runtime::Docker { Kind::Service } else { Kind::Quadlet };
+        let kind = if runtime == Runtime::Docker {
+            Kind::Service
+        } else {
+            Kind::Quadlet
+        };
         let bundled = match runtime {
             Runtime::Docker => Reference::parse("myapp:latest"),
             Runtime::Podman => Reference::local_podman("mydb:1"),
@@ -140,10 +192,18 @@ mod tests {
     #[test]
     fn files_that_run_a_bundled_image_are_fine() {
         for image in ["myapp", "myapp:latest", "docker.io/library/myapp:latest"] {
-            assert_eq!(found(DOCKER, image, "always", Runtime::Docker), [""; 0], "{image}");
+            assert_eq!(
+                found(DOCKER, image, "always", Runtime::Docker),
+                [""; 0],
+                "{image}"
+            );
         }
         for image in ["mydb:1", "localhost/mydb:1"] {
-            assert_eq!(found(QUADLET, image, "on-failure", Runtime::Podman), [""; 0], "{image}");
+            assert_eq!(
+                found(QUADLET, image, "on-failure", Runtime::Podman),
+                [""; 0],
+                "{image}"
+            );
         }
         let shell = "[Service]\nExecStart=/bin/sh -c 'exec docker run myapp:latest'\n";
         assert_eq!(found(shell, "", "", Runtime::Docker), [""; 0]);
@@ -152,9 +212,15 @@ mod tests {
     #[test]
     fn other_images_and_restart_words_that_systemd_lacks_are_reported() {
         let docker = found(DOCKER, "other:latest", "unless-stopped", Runtime::Docker);
-        assert!(docker[0].contains("Restart=always") && docker[1].contains("`myapp:latest`"), "{docker:?}");
+        assert!(
+            docker[0].contains("Restart=always") && docker[1].contains("`myapp:latest`"),
+            "{docker:?}"
+        );
         let tag = found(QUADLET, "mydb:2", "always", Runtime::Podman);
-        assert!(tag[0].contains("Image=`mydb:2` is not bundled for Podman"), "{tag:?}");
+        assert!(
+            tag[0].contains("Image=`mydb:2` is not bundled for Podman"),
+            "{tag:?}"
+        );
         assert!(tag[0].contains("`localhost/mydb:1`"), "{tag:?}");
     }
 

@@ -67,7 +67,13 @@ pub enum Policy {
 
 impl Policy {
     /// Every policy, in the order of messages.
-    pub const ALL: [Self; 5] = [Self::Autostart, Self::Always, Self::UnlessStopped, Self::OnFailure, Self::No];
+    pub const ALL: [Self; 5] = [
+        Self::Autostart,
+        Self::Always,
+        Self::UnlessStopped,
+        Self::OnFailure,
+        Self::No,
+    ];
 
     /// The word in an entry.
     #[must_use]
@@ -225,7 +231,9 @@ pub enum Problem {
     #[error("it has no name; the form is name[:runtime[:policy]][:external]")]
     NoName,
     /// A character that no name has.
-    #[error("`{0}` is not a name: only letters, digits and `.`, `_`, `+`, `-` can be in it, a letter or digit first")]
+    #[error(
+        "`{0}` is not a name: only letters, digits and `.`, `_`, `+`, `-` can be in it, a letter or digit first"
+    )]
     Name(String),
     /// Not an image reference.
     #[error("`{reference}` is not an image reference: {reason}")]
@@ -330,7 +338,11 @@ fn split(text: &str) -> Result<(Source, Vec<&str>), Problem> {
     let mut end = slash + rest.next().map_or(0, str::len);
     let mut fields: Vec<&str> = rest.collect();
     // `name:tag@sha256:hex` has its digest after the tag, `name@sha256:hex` has no tag at all.
-    if !text[..end].contains('@') && fields.first().is_some_and(|word| field(word).is_none() && !word.is_empty()) {
+    if !text[..end].contains('@')
+        && fields
+            .first()
+            .is_some_and(|word| field(word).is_none() && !word.is_empty())
+    {
         end += 1 + fields.remove(0).len();
     }
     if text[..end].contains('@') && !fields.is_empty() {

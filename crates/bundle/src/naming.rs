@@ -18,11 +18,19 @@ pub fn candidates(name: &str) -> Vec<String> {
     let directories = if name.ends_with(LAYOUT_ENDING) {
         vec![name.to_owned()]
     } else {
-        vec![format!("{name}-latest-oci"), format!("{name}-oci"), name.to_owned()]
+        vec![
+            format!("{name}-latest-oci"),
+            format!("{name}-oci"),
+            name.to_owned(),
+        ]
     };
     let archives: Vec<String> = directories
         .iter()
-        .flat_map(|stem| ARCHIVE_ENDINGS.iter().map(move |ending| format!("{stem}{ending}")))
+        .flat_map(|stem| {
+            ARCHIVE_ENDINGS
+                .iter()
+                .map(move |ending| format!("{stem}{ending}"))
+        })
         .collect();
     directories.into_iter().chain(archives).collect()
 }
@@ -46,7 +54,9 @@ pub fn image_name(name: &str) -> (&str, &str) {
 fn is_version(text: &str) -> bool {
     let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     let parts: Vec<&str> = text.strip_prefix('v').unwrap_or(text).split('.').collect();
-    text == "latest" || number(text) || (matches!(parts.len(), 2 | 3) && parts.iter().all(|part| number(part)))
+    text == "latest"
+        || number(text)
+        || (matches!(parts.len(), 2 | 3) && parts.iter().all(|part| number(part)))
 }
 
 /// The name of the container and of its unit: the last part of the image's name in lower case, with `-` for every
@@ -68,7 +78,9 @@ pub fn container_name(repository: &str) -> String {
 pub fn is_container_name(name: &str) -> bool {
     name.len() >= 2
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
 #[cfg(test)]
@@ -81,7 +93,9 @@ mod tests {
     /// The cells of the table that follows the marker `<!-- table: NAME -->`, header left out.
     fn table(name: &str) -> Vec<Vec<String>> {
         let marker = format!("<!-- table: {name} -->");
-        let start = GUIDE.find(&marker).unwrap_or_else(|| panic!("the guide has no table {name}"));
+        let start = GUIDE
+            .find(&marker)
+            .unwrap_or_else(|| panic!("the guide has no table {name}"));
         let rows: Vec<Vec<String>> = GUIDE[start + marker.len()..]
             .trim_start()
             .lines()
@@ -127,7 +141,11 @@ mod tests {
             };
             assert_eq!(&kind, source, "{text}");
             let word = |option: Option<&'static str>| option.unwrap_or("-").to_owned();
-            assert_eq!(&word(entry.runtime.map(|runtime| runtime.word())), runtime, "{text}");
+            assert_eq!(
+                &word(entry.runtime.map(|runtime| runtime.word())),
+                runtime,
+                "{text}"
+            );
             assert_eq!(&word(entry.policy.map(|policy| policy.word())), policy, "{text}");
             assert_eq!(&word(entry.external.then_some("yes")), external, "{text}");
         }
@@ -147,14 +165,23 @@ mod tests {
     #[test]
     fn every_key_of_the_guide_is_made_from_its_reference() {
         for row in table("keys") {
-            let [reference, key] = &row[..] else { panic!("{row:?}") };
+            let [reference, key] = &row[..] else {
+                panic!("{row:?}")
+            };
             assert_eq!(&Source::parse(reference).unwrap().key(), key);
         }
     }
 
     #[test]
     fn container_names_are_those_that_engines_take() {
-        for (name, good) in [("ab", true), ("a", false), ("-a", false), ("a b", false), ("a.b_c-d", true), ("", false)] {
+        for (name, good) in [
+            ("ab", true),
+            ("a", false),
+            ("-a", false),
+            ("a b", false),
+            ("a.b_c-d", true),
+            ("", false),
+        ] {
             assert_eq!(is_container_name(name), good, "{name}");
         }
     }

@@ -26,10 +26,18 @@ pub fn waits_for_the_network(version: Option<Version>) -> bool {
 /// The Quadlet file of a container for the Podman of this version (`None`: unknown, but with a generator).
 #[must_use]
 pub fn container(service: &Service<'_>, version: Option<Version>) -> UnitFile {
-    let Service { container, image, run, .. } = service;
+    let Service {
+        container,
+        image,
+        run,
+        ..
+    } = service;
     let mut file = UnitFile::new(&HEADER);
     file.section("Unit")
-        .line("Description", text(&format!("Podman container {container} ({image})")))
+        .line(
+            "Description",
+            text(&format!("Podman container {container} ({image})")),
+        )
         .line("StartLimitIntervalSec", "0");
     let section = file.section("Container");
     section.line("Image", *image).line("ContainerName", *container);
@@ -98,7 +106,11 @@ mod tests {
         let run = RunOptions {
             ports: vec!["5432:5432".to_owned()],
             volumes: vec!["/data/db:/var/lib/db:Z".to_owned()],
-            environment: [("A".to_owned(), "b c".to_owned()), ("PASSWORD".to_owned(), "$ec%ret".to_owned())].into(),
+            environment: [
+                ("A".to_owned(), "b c".to_owned()),
+                ("PASSWORD".to_owned(), "$ec%ret".to_owned()),
+            ]
+            .into(),
             capabilities: vec!["NET_ADMIN".to_owned(), "SYS_TIME".to_owned()],
             network: Some("host".to_owned()),
             args: vec!["--memory".to_owned(), "64m".to_owned()],
@@ -153,7 +165,11 @@ DefaultDependencies=false
         ] {
             let file = quadlet(&run, version);
             assert!(file.contains(&format!("ContainerName=mydb\n{pull}\n")), "{file}");
-            assert_eq!(file.contains("[Quadlet]\nDefaultDependencies=false\n"), setting, "{file}");
+            assert_eq!(
+                file.contains("[Quadlet]\nDefaultDependencies=false\n"),
+                setting,
+                "{file}"
+            );
         }
         assert!(waits_for_the_network(Some(Version::new(5, 2, 1))));
         assert!(!waits_for_the_network(Some(Version::new(5, 3, 0))) && !waits_for_the_network(None));

@@ -274,7 +274,9 @@ mod tests {
     #[test]
     fn a_unit_is_written_in_order_with_repeated_keys() {
         let mut unit = UnitFile::new(&["first"]);
-        unit.section("Unit").line("After", "a.service").line("After", "b.service");
+        unit.section("Unit")
+            .line("After", "a.service")
+            .line("After", "b.service");
         unit.section("Install").line("WantedBy", "multi-user.target");
         assert_eq!(
             unit.to_string(),

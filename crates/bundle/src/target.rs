@@ -26,7 +26,11 @@ use packages::Packages;
 const FILE_LIMIT: u64 = 64 << 20;
 
 /// The directories of unit files, the one that overrides first (systemd.unit(5), "Unit File Load Path").
-const UNIT_DIRECTORIES: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+const UNIT_DIRECTORIES: [&str; 3] = [
+    "/etc/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
 
 /// What is not to be checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -235,9 +239,14 @@ impl Target {
     /// # Errors
     /// The root filesystem cannot be read.
     pub fn has_packaged_unit(&self, unit: &str) -> Result<bool, TargetError> {
-        let Some(rootfs) = &self.rootfs else { return Ok(false) };
+        let Some(rootfs) = &self.rootfs else {
+            return Ok(false);
+        };
         for directory in &UNIT_DIRECTORIES[1..] {
-            if rootfs.metadata(&tree_path(&format!("{directory}/{unit}"))?)?.is_some() {
+            if rootfs
+                .metadata(&tree_path(&format!("{directory}/{unit}"))?)?
+                .is_some()
+            {
                 return Ok(true);
             }
         }
@@ -260,7 +269,9 @@ impl Target {
     /// it is the first.
     fn program(&self, runtime: Runtime, places: &[&'static str]) -> Result<&'static str, TargetError> {
         let default = places.first().copied().unwrap_or_default();
-        let Some(rootfs) = &self.rootfs else { return Ok(default) };
+        let Some(rootfs) = &self.rootfs else {
+            return Ok(default);
+        };
         match first_of(rootfs, places)? {
             Some(place) => Ok(place),
             None if self.trust.target => Ok(default),
@@ -273,7 +284,12 @@ impl Target {
     }
 
     /// Resolves the root of a store and makes sure that nothing is mounted over it.
-    fn store_root(&self, root: &str, engine: &'static str, setting: &'static str) -> Result<TreePath, TargetError> {
+    fn store_root(
+        &self,
+        root: &str,
+        engine: &'static str,
+        setting: &'static str,
+    ) -> Result<TreePath, TargetError> {
         let physical = self.resolve(root)?;
         match self.mounts.iter().find(|mount| mount.covers(&physical)) {
             Some(mount) if !self.trust.mounts => Err(TargetError::Mounted {

@@ -32,10 +32,18 @@ pub struct Service<'a> {
 /// The unit that runs a container of Docker. `docker` is the path of its command line on the target.
 #[must_use]
 pub fn docker(service: &Service<'_>, docker: &str) -> UnitFile {
-    let Service { container, image, run, .. } = service;
+    let Service {
+        container,
+        image,
+        run,
+        ..
+    } = service;
     let mut unit = UnitFile::new(&HEADER);
     unit.section("Unit")
-        .line("Description", text(&format!("Docker container {container} ({image})")))
+        .line(
+            "Description",
+            text(&format!("Docker container {container} ({image})")),
+        )
         .line("Requires", "docker.service")
         .line("After", "docker.service")
         // A container that keeps ending is tried again every RestartSec, for ever, whatever the target's defaults.
@@ -51,7 +59,10 @@ pub fn docker(service: &Service<'_>, docker: &str) -> UnitFile {
         // A first start on slow storage takes its time; systemd would kill it after 90 s.
         .line("TimeoutStartSec", "0")
         // What a power cut or a killed daemon left behind has the same name and would be in the way.
-        .line("ExecStartPre", format!("-{}", command([docker, "rm", "--force", container])))
+        .line(
+            "ExecStartPre",
+            format!("-{}", command([docker, "rm", "--force", container])),
+        )
         .line("ExecStart", command(start))
         .line("ExecStop", command([docker, "stop", container]))
         // `docker run` ends with the container's code, which is 128 + SIGTERM after `docker stop`.
@@ -63,10 +74,18 @@ pub fn docker(service: &Service<'_>, docker: &str) -> UnitFile {
 /// The unit that runs a container of a Podman without Quadlet. `podman` is its path on the target.
 #[must_use]
 pub fn podman(service: &Service<'_>, podman: &str) -> UnitFile {
-    let Service { container, image, run, .. } = service;
+    let Service {
+        container,
+        image,
+        run,
+        ..
+    } = service;
     let mut unit = UnitFile::new(&HEADER);
     unit.section("Unit")
-        .line("Description", text(&format!("Podman container {container} ({image})")))
+        .line(
+            "Description",
+            text(&format!("Podman container {container} ({image})")),
+        )
         .line("RequiresMountsFor", "%t/containers")
         .line("StartLimitIntervalSec", "0");
     let mut start = words(&[
@@ -93,7 +112,10 @@ pub fn podman(service: &Service<'_>, podman: &str) -> UnitFile {
         .line("TimeoutStartSec", "0")
         .line("ExecStart", command(start))
         .line("ExecStop", command([podman, "stop", "--ignore", container]))
-        .line("ExecStopPost", format!("-{}", command([podman, "rm", "--force", "--ignore", container])))
+        .line(
+            "ExecStopPost",
+            format!("-{}", command([podman, "rm", "--force", "--ignore", container])),
+        )
         .line("SuccessExitStatus", "143");
     install(&mut unit);
     unit

@@ -11,9 +11,21 @@ use crate::grammar::Runtime;
 use crate::systemd_text::{split_words, values};
 
 /// Names of packages that hold dockerd, those that say it plainest first.
-pub(super) const PACKAGES: [&str; 6] = ["docker.io", "docker-ce", "moby-engine", "docker-moby", "docker-engine", "docker"];
+pub(super) const PACKAGES: [&str; 6] = [
+    "docker.io",
+    "docker-ce",
+    "moby-engine",
+    "docker-moby",
+    "docker-engine",
+    "docker",
+];
 
-const DAEMONS: [&str; 4] = ["/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd", "/usr/libexec/docker/dockerd"];
+const DAEMONS: [&str; 4] = [
+    "/usr/bin/dockerd",
+    "/usr/sbin/dockerd",
+    "/usr/local/bin/dockerd",
+    "/usr/libexec/docker/dockerd",
+];
 const CLIENTS: [&str; 2] = ["/usr/bin/docker", "/usr/local/bin/docker"];
 const CONTAINERDS: [&str; 2] = ["/usr/bin/containerd", "/usr/local/bin/containerd"];
 
@@ -91,7 +103,10 @@ impl Target {
             ));
         }
         match store {
-            Store::Overlay2 => self.check_overlay2(&settings, data_root)?,
+            Store::Overlay2 => {
+                self.check_overlay2(&settings, data_root)?;
+                self.check_nothing_is_hidden(&settings, data_root, version)?;
+            }
             Store::Containerd => warnings.extend(self.check_containerd(&settings, data_root, version)?),
         }
         let root = match store {
@@ -135,13 +150,41 @@ impl Target {
                             place: format!("existing store in `{data_root}`"),
                             setting: format!("images of the driver `{driver}`"),
                             problem: "dockerd does not start on a store of two drivers".to_owned(),
-                            remedy: format!("remove that store, or set \"storage-driver\": \"overlay2\" in {DEFAULT_CONFIG}"),
+                            remedy: format!(
+                                "remove that store, or set \"storage-driver\": \"overlay2\" in {DEFAULT_CONFIG}"
+                            ),
                         });
                     }
                 }
                 Ok(())
             }
         }
+    }
+
+    /// To Docker 29 an `overlay2` that is not empty means that it does not look at its containerd store any more.
+    fn check_nothing_is_hidden(
+        &self,
+        settings: &Settings,
+        data_root: &str,
+        version: Option<Version>,
+    ) -> Result<(), TargetError> {
+        let chosen = settings.snapshotter.is_some() || settings.driver.is_some();
+        if chosen || version.is_some_and(|version| version < CONTAINERD_DEFAULT_SINCE) {
+            return Ok(());
+        }
+        let root = self.containerd_root(settings, data_root)?;
+        if !self.has_entries(&format!(
+            "{root}/io.containerd.snapshotter.v1.overlayfs/snapshots"
+        ))? || self.has_entries(&format!("{data_root}/overlay2"))?
+        {
+            return Ok(());
+        }
+        Err(TargetError::Hidden {
+            place: format!("existing store in `{root}`"),
+            setting: "images in containerd's store".to_owned(),
+            problem: "with an overlay2 store beside it Docker would not see them any more".to_owned(),
+            remedy: "bundle with --docker-store containerd, or remove that store".to_owned(),
+        })
     }
 
     /// A containerd store is seen by Docker 29 and later unless there is something in `overlay2`, and from 24 when the
@@ -153,7 +196,9 @@ impl Target {
         version: Option<Version>,
     ) -> Result<Option<String>, TargetError> {
         let unseen = "Docker would not see a containerd store";
-        let switch_on = format!("set \"features\": {{\"containerd-snapshotter\": true}} in the target's {DEFAULT_CONFIG}");
+        let switch_on = format!(
+            "set \"features\": {{\"containerd-snapshotter\": true}} in the target's {DEFAULT_CONFIG}"
+        );
         let refuse = |place: String, setting: String, remedy: String| {
             Err(TargetError::Hidden {
                 place,
@@ -165,7 +210,11 @@ impl Target {
         let overlay2 = "bundle with --docker-store overlay2";
         if let Some(version) = version.filter(|version| *version < CONTAINERD_SINCE) {
             let place = format!("Docker {version}");
-            return refuse(place, "no containerd image store".to_owned(), format!("{overlay2}, or install 24.0 or later"));
+            return refuse(
+                place,
+                "no containerd image store".to_owned(),
+                format!("{overlay2}, or install 24.0 or later"),
+            );
         }
         match &settings.snapshotter {
             Some(setting) if setting.value => return Ok(None),
@@ -175,17 +224,33 @@ impl Target {
             }
             None => {}
         }
-        if let Some(driver) = settings.driver.as_ref().filter(|driver| driver.value != "overlayfs") {
-            return Err(hidden(driver, unseen, &format!("{overlay2}, or remove the setting")));
+        if let Some(driver) = settings
+            .driver
+            .as_ref()
+            .filter(|driver| driver.value != "overlayfs")
+        {
+            return Err(hidden(
+                driver,
+                unseen,
+                &format!("{overlay2}, or remove the setting"),
+            ));
         }
         if self.has_entries(&format!("{data_root}/overlay2"))? {
             let place = format!("existing store in `{data_root}`");
-            return refuse(place, "images of the driver `overlay2`".to_owned(), format!("{overlay2}, or {switch_on}"));
+            return refuse(
+                place,
+                "images of the driver `overlay2`".to_owned(),
+                format!("{overlay2}, or {switch_on}"),
+            );
         }
         match version {
             Some(version) if version < CONTAINERD_DEFAULT_SINCE => {
                 let place = format!("Docker {version}");
-                refuse(place, "the overlay2 store by default".to_owned(), format!("{switch_on}, or {overlay2}"))
+                refuse(
+                    place,
+                    "the overlay2 store by default".to_owned(),
+                    format!("{switch_on}, or {overlay2}"),
+                )
             }
             Some(_) => Ok(None),
             None if self.rootfs.is_none() => Ok(None),
@@ -216,13 +281,20 @@ impl Target {
     }
 
     fn has_entries(&self, directory: &str) -> Result<bool, TargetError> {
-        let Some(rootfs) = &self.rootfs else { return Ok(false) };
-        Ok(rootfs.list(&tree_path(directory)?)?.is_some_and(|names| !names.is_empty()))
+        let Some(rootfs) = &self.rootfs else {
+            return Ok(false);
+        };
+        Ok(rootfs
+            .list(&tree_path(directory)?)?
+            .is_some_and(|names| !names.is_empty()))
     }
 
     fn docker_settings(&self) -> Result<Settings, TargetError> {
         let mut settings = self.unit_settings()?;
-        let file = settings.config_file.clone().unwrap_or_else(|| DEFAULT_CONFIG.to_owned());
+        let file = settings
+            .config_file
+            .clone()
+            .unwrap_or_else(|| DEFAULT_CONFIG.to_owned());
         if let Some(text) = self.text(&file)? {
             settings.add_json(&text, &file)?;
         }
@@ -244,12 +316,22 @@ impl Target {
         }
         for path in values(&unit, "Service", "EnvironmentFile") {
             let text = self.text(path.trim_start_matches('-'))?.unwrap_or_default();
-            variables.extend(text.lines().map(str::trim).filter(|line| !line.starts_with('#')).map(str::to_owned));
+            variables.extend(
+                text.lines()
+                    .map(str::trim)
+                    .filter(|line| !line.starts_with('#'))
+                    .map(str::to_owned),
+            );
         }
         let expanded = split_words(&command).into_iter().flat_map(|word| {
-            let Some(name) = word.strip_prefix('$') else { return vec![word] };
+            let Some(name) = word.strip_prefix('$') else {
+                return vec![word];
+            };
             let name = name.trim_start_matches('{').trim_end_matches('}');
-            let value = variables.iter().rev().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            let value = variables
+                .iter()
+                .rev()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
             // The whole value may be quoted, and holds several words.
             split_words(&split_words(value.unwrap_or_default()).join(" "))
         });
@@ -259,7 +341,9 @@ impl Target {
 
     /// The text of docker.service with its drop-ins after it, and the file that it comes from.
     fn docker_unit(&self) -> Result<Option<(String, String)>, TargetError> {
-        let Some(rootfs) = &self.rootfs else { return Ok(None) };
+        let Some(rootfs) = &self.rootfs else {
+            return Ok(None);
+        };
         let mut found = None;
         for directory in UNIT_DIRECTORIES {
             let file = format!("{directory}/docker.service");
@@ -268,7 +352,9 @@ impl Target {
                 break;
             }
         }
-        let Some((file, mut text)) = found else { return Ok(None) };
+        let Some((file, mut text)) = found else {
+            return Ok(None);
+        };
         // A drop-in of an earlier directory replaces one of the same name; all apply in the order of their names.
         let mut drop_ins = std::collections::BTreeMap::new();
         for directory in UNIT_DIRECTORIES.iter().rev() {
@@ -297,11 +383,23 @@ impl Settings {
                 Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
                 None => (word, None),
             };
-            let wanted = ["--data-root", "--graph", "-g", "--storage-driver", "-s", "--userns-remap", "--containerd", "--feature", "--config-file"];
+            let wanted = [
+                "--data-root",
+                "--graph",
+                "-g",
+                "--storage-driver",
+                "-s",
+                "--userns-remap",
+                "--containerd",
+                "--feature",
+                "--config-file",
+            ];
             if !wanted.contains(&name.as_str()) {
                 continue;
             }
-            let Some(value) = value.or_else(|| words.next()) else { continue };
+            let Some(value) = value.or_else(|| words.next()) else {
+                continue;
+            };
             let setting = Setting {
                 text: format!("`{name} {value}`"),
                 place: format!("`{file}`"),
@@ -336,18 +434,23 @@ impl Settings {
         let json: Value = serde_json::from_str(text).map_err(|source| malformed(file, source))?;
         let place = format!("`{file}`");
         let string = |key: &str| {
-            json.get(key).and_then(Value::as_str).filter(|value| !value.is_empty()).map(|value| Setting {
-                value: value.to_owned(),
-                place: place.clone(),
-                text: format!("`\"{key}\": \"{value}\"`"),
-            })
+            json.get(key)
+                .and_then(Value::as_str)
+                .filter(|value| !value.is_empty())
+                .map(|value| Setting {
+                    value: value.to_owned(),
+                    place: place.clone(),
+                    text: format!("`\"{key}\": \"{value}\"`"),
+                })
         };
         let or = |now: Option<Setting<String>>, then: Option<Setting<String>>| now.or(then);
         self.root = or(self.root.take(), or(string("data-root"), string("graph")));
         self.driver = or(self.driver.take(), string("storage-driver"));
         self.remap = or(self.remap.take(), string("userns-remap"));
         self.containerd = or(self.containerd.take(), string("containerd"));
-        let feature = json.get("features").and_then(|features| features.get("containerd-snapshotter"));
+        let feature = json
+            .get("features")
+            .and_then(|features| features.get("containerd-snapshotter"));
         if let Some(value) = feature.and_then(Value::as_bool) {
             self.snapshotter = Some(Setting {
                 value,

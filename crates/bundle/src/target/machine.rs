@@ -55,7 +55,11 @@ impl Machine {
         };
         let number = [header[18], header[19]];
         Some(Self {
-            number: if big_endian { u16::from_be_bytes(number) } else { u16::from_le_bytes(number) },
+            number: if big_endian {
+                u16::from_be_bytes(number)
+            } else {
+                u16::from_le_bytes(number)
+            },
             wide: header[4] == 2,
             big_endian,
         })
@@ -64,20 +68,25 @@ impl Machine {
     fn known(self) -> Option<(&'static str, &'static str)> {
         KNOWN
             .iter()
-            .find(|(number, wide, big, ..)| (*number, *wide, *big) == (self.number, self.wide, self.big_endian))
+            .find(|(number, wide, big, ..)| {
+                (*number, *wide, *big) == (self.number, self.wide, self.big_endian)
+            })
             .map(|(_, _, _, architecture, name)| (*architecture, *name))
     }
 
     /// Whether programs of `platform` are programs of this machine. A machine that is not in the list runs nothing.
     #[must_use]
     pub fn runs(self, platform: &Platform) -> bool {
-        self.known().is_some_and(|(architecture, _)| architecture == platform.architecture)
+        self.known()
+            .is_some_and(|(architecture, _)| architecture == platform.architecture)
     }
 
     /// The name that stands for this machine alone; `None` where the header does not tell the variant (32-bit ARM).
     #[must_use]
     pub fn arch(self) -> Option<&'static str> {
-        self.known().filter(|(architecture, _)| *architecture != "arm").map(|(_, name)| name)
+        self.known()
+            .filter(|(architecture, _)| *architecture != "arm")
+            .map(|(_, name)| name)
     }
 }
 
@@ -98,7 +107,8 @@ pub(super) fn read(rootfs: &Rootfs) -> Result<Option<(Machine, String)>, TargetE
             continue;
         }
         let mut header = [0; 20];
-        let read = File::open(rootfs.host_path(&rootfs.resolve(&path)?)).and_then(|mut file| file.read_exact(&mut header));
+        let read = File::open(rootfs.host_path(&rootfs.resolve(&path)?))
+            .and_then(|mut file| file.read_exact(&mut header));
         match read {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => continue,
@@ -127,13 +137,19 @@ mod tests {
         let machine = Machine::of_header(&header).unwrap();
         assert!(machine.runs(&Platform::for_machine("aarch64").unwrap()));
         assert!(!machine.runs(&Platform::for_machine("x86_64").unwrap()));
-        assert_eq!((machine.to_string().as_str(), machine.arch()), ("aarch64", Some("aarch64")));
+        assert_eq!(
+            (machine.to_string().as_str(), machine.arch()),
+            ("aarch64", Some("aarch64"))
+        );
         header[18] = 40;
         header[4] = 1;
         let machine = Machine::of_header(&header).unwrap();
         assert!(machine.runs(&Platform::for_machine("armv6l").unwrap()) && machine.arch().is_none());
         header[18] = 0xff;
-        assert_eq!(Machine::of_header(&header).unwrap().to_string(), "ELF machine 255");
+        assert_eq!(
+            Machine::of_header(&header).unwrap().to_string(),
+            "ELF machine 255"
+        );
         header[0] = b'#';
         assert_eq!(Machine::of_header(&header), None);
     }

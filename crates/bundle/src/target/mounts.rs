@@ -51,7 +51,9 @@ pub(super) fn read(rootfs: &Rootfs) -> Result<Vec<Mount>, TargetError> {
     let mut seen = Vec::new();
     for directory in UNIT_DIRECTORIES {
         for name in rootfs.list(&tree_path(directory)?)?.unwrap_or_default() {
-            let Ok(name) = String::from_utf8(name) else { continue };
+            let Ok(name) = String::from_utf8(name) else {
+                continue;
+            };
             // The first directory that has a unit overrides the others; `-.mount` is the root itself.
             if !name.ends_with(".mount") || seen.contains(&name) {
                 continue;
@@ -88,7 +90,9 @@ fn fstab_line(line: &str) -> Option<(String, String)> {
 
 /// fstab writes a space in a path as `\040`, a tab as `\011`, a backslash as `\134`.
 fn unescape(text: &str) -> String {
-    text.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+    text.replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\134", "\\")
 }
 
 #[cfg(test)]
@@ -117,7 +121,12 @@ mod tests {
             point: path("/var/lib"),
             file: String::new(),
         };
-        for (covered, yes) in [("/var/lib", true), ("/var/lib/docker", true), ("/var/libx", false), ("/var", false)] {
+        for (covered, yes) in [
+            ("/var/lib", true),
+            ("/var/lib/docker", true),
+            ("/var/libx", false),
+            ("/var", false),
+        ] {
             assert_eq!(mount.covers(&path(covered)), yes, "{covered}");
         }
     }

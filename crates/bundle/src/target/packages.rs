@@ -11,7 +11,11 @@ use vcontainer_store::Rootfs;
 
 use super::{TargetError, Version, text, tree_path};
 
-const CONTROL_FILES: [&str; 3] = ["/var/lib/dpkg/status", "/var/lib/opkg/status", "/usr/lib/opkg/status"];
+const CONTROL_FILES: [&str; 3] = [
+    "/var/lib/dpkg/status",
+    "/var/lib/opkg/status",
+    "/usr/lib/opkg/status",
+];
 const APK_FILES: [&str; 2] = ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"];
 /// Enough of a changelog to hold its first line.
 const FIRST_LINE: u64 = 256;
@@ -101,7 +105,10 @@ mod tests {
         let status = "Package: docker.io\nStatus: install ok installed\nDepends: x\n y\nVersion: 26.1.5+dfsg1-9\n\nPackage: \
                       podman\nStatus: deinstall ok config-files\nVersion: 4.3.1\n\nPackage: broken\n";
         let packages = Packages(control_packages(status));
-        assert_eq!(packages.version(&["docker-ce", "docker.io"]), Some(Version::new(26, 1, 5)));
+        assert_eq!(
+            packages.version(&["docker-ce", "docker.io"]),
+            Some(Version::new(26, 1, 5))
+        );
         assert_eq!(packages.version(&["podman"]), None);
         let packages = Packages(apk_packages("C:x\nP:podman\nV:5.2.5-r0\n\nP:musl\nV:1\n"));
         assert_eq!(packages.version(&["podman"]), Some(Version::new(5, 2, 5)));

@@ -24,7 +24,10 @@ const GENERATORS: [&str; 5] = [
 ];
 
 /// The configuration, the file that replaces the other first.
-const CONFIGS: [&str; 2] = ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"];
+const CONFIGS: [&str; 2] = [
+    "/etc/containers/storage.conf",
+    "/usr/share/containers/storage.conf",
+];
 const DEFAULT_ROOT: &str = "/var/lib/containers/storage";
 
 /// Podman, as it will run on the target.
@@ -70,7 +73,8 @@ impl Target {
             _ if self.trust.target && version.is_none() => true,
             None => true,
             Some(rootfs) => {
-                version.is_none_or(|version| version >= quadlet::SINCE) && first_of(rootfs, &GENERATORS)?.is_some()
+                version.is_none_or(|version| version >= quadlet::SINCE)
+                    && first_of(rootfs, &GENERATORS)?.is_some()
             }
         };
         Ok(Podman {

@@ -21,7 +21,9 @@ impl Version {
     #[must_use]
     pub fn of_package(text: &str) -> Option<Self> {
         let upstream = text.split_once(':').map_or(text, |(_epoch, rest)| rest);
-        let end = upstream.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(upstream.len());
+        let end = upstream
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(upstream.len());
         let mut numbers = upstream[..end].split('.').map(str::parse::<u32>);
         let major = numbers.next()?.ok()?;
         let mut next = || numbers.next().and_then(Result::ok).unwrap_or(0);
