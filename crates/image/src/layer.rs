@@ -516,6 +516,11 @@ impl<R: BufRead> Content<'_, R> {
     pub fn left(&self) -> u64 {
         self.reader.content_left
     }
+
+    /// How many bytes of the stream have been taken.
+    pub fn offset(&self) -> u64 {
+        self.reader.offset
+    }
 }
 
 impl<R: BufRead> BufRead for Content<'_, R> {

@@ -8,6 +8,7 @@ mod archive;
 mod blob;
 mod compression;
 mod config;
+mod decompress;
 mod digest;
 mod docker_archive;
 mod elf;
@@ -26,7 +27,7 @@ mod tree;
 
 pub use compression::{Compression, LayerTypeError};
 pub use config::{History, ImageConfig, RootFs, RunConfig};
-pub use digest::{ChainId, DiffId, Digest, DigestError, HashingReader};
+pub use digest::{ChainId, DiffId, Digest, DigestError, Hasher, HashingReader};
 pub use docker_archive::{SavedImage, parse_saved_images};
 pub use entry::{EntryKind, LayerEntry, Meta, Timestamp, TreePath, TreePathError, Xattr};
 pub use error::{ArchiveError, SourceError};

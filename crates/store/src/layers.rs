@@ -16,9 +16,7 @@ use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 use vcontainer_image::{ChainId, DiffId, Image, LayerSource};
 
 use crate::import::{Import, LayerReport, StoreImage, WrittenLayer};
-use crate::{
-    AppliedLayer, ApplyOptions, LayerBlob, LayerTree, LowerView, StoreError, TreeWriter, apply, settle,
-};
+use crate::{AppliedLayer, ApplyOptions, LayerTree, LowerView, StoreError, TreeWriter, apply, settle};
 
 /// How many layers may be applied before the oldest of them is settled: bounds open files and memory when one layer
 /// takes much longer than the others.
@@ -308,23 +306,13 @@ fn apply_layer<'a>(
 ) -> Result<Applied<'a>, StoreError> {
     let layer = &task.plan.layers[layer];
     let mut out = store.open(layer)?;
-    let reader = layer.source.open().map_err(|source| StoreError::Source {
-        image: layer.image.origin.clone(),
-        source: Box::new(source),
-    })?;
-    let blob = LayerBlob {
-        digest: layer.source.digest,
-        size: layer.source.size,
-        diff_id: layer.source.diff_id,
-        reader,
-    };
     let options = ApplyOptions {
         limits: task.options.limits,
         epoch: task.options.epoch,
         scratch: &task.options.scratch,
         on_read: &|bytes| task.progress.advance(bytes),
     };
-    let applied = apply(blob, &mut *out, lower, &options).map_err(|source| StoreError::Layer {
+    let applied = apply(layer.source, &mut *out, lower, &options).map_err(|source| StoreError::Layer {
         image: layer.image.origin.clone(),
         number: layer.number,
         count: layer.image.layers.len(),
@@ -362,9 +350,9 @@ impl<'a> Trees<'a> {
         let plan = self.plan;
         for below in plan.below(layer) {
             if let (None, Some(path)) = (&self.trees[below], &self.present[below]) {
-                let tree = LayerTree::from_directory(path).map_err(|source| StoreError::Read {
-                    path: path.clone(),
-                    source,
+                let tree = LayerTree::from_directory(path).map_err(|error| StoreError::Read {
+                    path: error.path,
+                    source: error.source,
                 })?;
                 self.trees[below] = Some(tree);
             }

@@ -4,6 +4,7 @@
 //! directory or a tar stream. This crate never prints and never reads the environment.
 
 mod apply;
+mod blob_stream;
 #[allow(dead_code)] // until the containerd store is plugged in
 mod bolt;
 #[allow(dead_code)] // until the containerd store is plugged in
@@ -11,8 +12,10 @@ mod containerd;
 mod docker;
 mod error;
 mod import;
+mod layer_directory;
 mod layers;
 mod link;
+mod lower;
 mod podman;
 mod rootfs;
 mod sink;
@@ -21,17 +24,22 @@ mod tar_split;
 mod time;
 mod tree;
 mod view;
+mod whiteout;
 
-pub use apply::{AppliedLayer, ApplyError, ApplyOptions, LayerBlob, Limits, apply, settle};
+pub use apply::{AppliedLayer, ApplyError, ApplyOptions, ApplyProblem, Limits, apply};
+pub use blob_stream::BlobFault;
 pub use error::StoreError;
 pub use import::{
     ImageReport, ImportOptions, ImportReport, LayerReport, Progress, StoreImage, StoreKind, StoreTarget,
     WrittenLayer, import,
 };
+pub use layer_directory::LayerDirectoryError;
+pub use lower::LowerView;
 pub use rootfs::{Rootfs, RootfsError};
 pub use sink::directory::{DirectoryOptions, DirectorySink, Recovery};
 pub use sink::tar::{TarCompression, TarFile, TarSink};
 pub use sink::{Sink, SinkError, TreeWriter, Written};
 pub use tar_split::TarSplitFile;
-pub use tree::{LayerTree, LowerView};
+pub use tree::{LayerTree, TreeFault};
 pub use view::{ImageView, LayerView, StoreView, read_store};
+pub use whiteout::settle;
