@@ -37,7 +37,7 @@ pub use layer_directory::LayerDirectoryError;
 pub use lower::LowerView;
 pub use rootfs::{Rootfs, RootfsError};
 pub use sink::directory::{DirectoryOptions, DirectorySink, Recovery};
-pub use sink::tar::{TarCompression, TarFile, TarSink};
+pub use sink::tar::{TarCompression, TarSink};
 pub use sink::{Sink, SinkError, TreeWriter, Written};
 pub use tar_split::TarSplitFile;
 pub use tree::{LayerTree, TreeFault};

@@ -62,6 +62,17 @@ pub enum SinkError {
     },
 }
 
+impl SinkError {
+    /// The content of `path` ended after `got` of `size` bytes.
+    fn ends_early(path: &TreePath, got: u64, size: u64) -> Self {
+        let text = format!("it ends after {got} of {size} bytes");
+        Self::Content {
+            path: path.clone(),
+            source: io::Error::new(io::ErrorKind::UnexpectedEof, text),
+        }
+    }
+}
+
 /// Writes one subtree, such as a layer's `diff` directory. Paths are relative to the subtree's root and physical: no
 /// component of a parent is a symlink. Parents are created before children; no name is created twice, but
 /// [`TreeWriter::directory`] may be called again for a directory to give it other metadata.

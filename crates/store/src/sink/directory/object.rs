@@ -99,9 +99,7 @@ fn copy(file: &mut File, size: u64, content: &mut dyn BufRead, shown: &TreePath)
             Err(error) => return Err(broken(error)),
         };
         if chunk.is_empty() {
-            let got = size - left;
-            let text = format!("it ends after {got} of {size} bytes");
-            return Err(broken(io::Error::new(io::ErrorKind::UnexpectedEof, text)));
+            return Err(SinkError::ends_early(shown, size - left, size));
         }
         let take = usize::try_from(left).map_or(chunk.len(), |left| left.min(chunk.len()));
         file.write_all(&chunk[..take])
