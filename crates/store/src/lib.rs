@@ -13,6 +13,8 @@ mod docker;
 mod error;
 mod import;
 mod layer_directory;
+#[cfg(test)]
+mod import_tests;
 mod layers;
 mod link;
 mod lower;
