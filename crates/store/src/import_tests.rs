@@ -9,6 +9,8 @@ mod tiny_image;
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use vcontainer_image::{Image, Reference, Timestamp, TreePath};
 
 use self::memory_sink::MemorySink;
@@ -61,4 +63,23 @@ fn options(jobs: usize) -> ImportOptions {
         scratch: std::env::temp_dir(),
         jobs,
     }
+}
+
+/// The files of the store with names in the place of digests, sorted.
+fn named_listing(sink: &MemorySink, image: &Image, report: &ImportReport) -> String {
+    let mut listing = sink.listing("var/lib/store");
+    let manifest = STANDARD.encode(format!("manifest-{}", image.manifest.digest));
+    let config = STANDARD.encode(image.config.digest.to_string());
+    listing = listing
+        .replace(&manifest, "BASE64-MANIFEST")
+        .replace(&config, "BASE64-CONFIG");
+    listing = listing.replace(&image.config.digest.hex(), "CONFIG");
+    for (number, layer) in report.layers.iter().enumerate() {
+        listing = listing.replace(&layer.diff_id.0.hex(), &format!("DIFF{number}"));
+        listing = listing.replace(&layer.chain.0.hex(), &format!("CHAIN{number}"));
+        listing = listing.replace(&layer.blob.hex(), &format!("BLOB{number}"));
+    }
+    let mut lines: Vec<&str> = listing.lines().collect();
+    lines.sort_by_key(|line| line.split(' ').nth(3));
+    lines.join("\n") + "\n"
 }

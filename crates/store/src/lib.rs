@@ -12,9 +12,9 @@ mod containerd;
 mod docker;
 mod error;
 mod import;
-mod layer_directory;
 #[cfg(test)]
 mod import_tests;
+mod layer_directory;
 mod layers;
 mod link;
 mod lower;

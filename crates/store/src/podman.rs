@@ -26,7 +26,8 @@ use vcontainer_image::Meta;
 
 use self::existing::Existing;
 use self::images_json::{BigData, ImageFields};
-use self::layers_json::{LayerFields, layer_ids};
+use self::layers_json::LayerFields;
+pub(crate) use self::layers_json::layer_ids;
 use self::records::Records;
 pub(crate) use self::view::read;
 use crate::import::{ImageReport, Import, ImportReport, full_name};
