@@ -3,12 +3,17 @@
 //! Source: OCI image-spec `image-layout.md`. `index.json` lists images by name, or the platforms of one image, or points
 //! to an index blob that lists the platforms; all three are found in the wild.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use crate::compression::{Compression, LayerTypeError};
 use crate::config::ImageConfig;
 use crate::error::SourceError;
-use crate::manifest::{Descriptor, DocumentError, Index, Manifest, ManifestOrIndex, parse_manifest_or_index};
+use crate::manifest::{
+    Descriptor, DocumentError, Index, Manifest, ManifestOrIndex, OCI_INDEX, OCI_MANIFEST, is_index,
+    parse_manifest_or_index,
+};
 use crate::platform::Platform;
 use crate::select::{Offer, choose, references};
 use crate::source::{Document, Image, LayerSource, OpenOptions, SourceLimits};
@@ -16,8 +21,8 @@ use crate::tree::Tree;
 
 /// Indexes inside indexes; real ones have one below `index.json`.
 const MAX_DEPTH: usize = 4;
-/// Manifests in one source.
-const MAX_MANIFESTS: usize = 4096;
+/// Entries of all indexes of one source together.
+const MAX_ENTRIES: usize = 4096;
 /// Bytes that are enough to know a compression by.
 const MAGIC_BYTES: usize = 8;
 
@@ -25,7 +30,7 @@ const MAGIC_BYTES: usize = 8;
 #[derive(Debug, Clone)]
 pub(crate) struct Leaf {
     descriptor: Descriptor,
-    index: Option<Document>,
+    index: Option<Arc<Document>>,
 }
 
 /// The image in a layout that fits `options`.
@@ -93,23 +98,28 @@ fn offers(tree: &Tree, limits: &SourceLimits) -> Result<Vec<Offer<Leaf>>, Source
         found: "it has no index.json".to_owned(),
     })?;
     let bytes = tree.read(&entry_file, "index.json", limits)?;
-    let parsed =
-        parse_manifest_or_index(&bytes, "").map_err(|source| document_error(tree, "index.json", source))?;
-    let ManifestOrIndex::Index(index) = parsed else {
-        return Err(document_error(
-            tree,
-            "index.json",
-            DocumentError::MediaType("image manifest".to_owned()),
-        ));
+    let index = match parse_manifest_or_index(&bytes, OCI_INDEX) {
+        Ok(ManifestOrIndex::Index(index)) => index,
+        // Cannot be: it was asked for as an index.
+        Ok(ManifestOrIndex::Manifest(_)) => Index::default(),
+        Err(source) => return Err(document_error(tree, "index.json", source)),
     };
-    let mut offers = Vec::new();
+    let mut walk = Walk {
+        tree,
+        limits,
+        offers: Vec::new(),
+        followed: 0,
+        passed_over: None,
+    };
     for (entry, descriptor) in index.manifests.iter().enumerate() {
         let mut names: Vec<String> = descriptor.names().map(str::to_owned).collect();
         names.dedup();
-        let top = Top { entry, names };
-        collect(tree, descriptor, &top, None, 0, limits, &mut offers)?;
+        walk.follow(descriptor, &Top { entry, names }, None, 0)?;
     }
-    Ok(offers)
+    match walk.passed_over {
+        Some(error) if walk.offers.is_empty() => Err(error),
+        _ => Ok(walk.offers),
+    }
 }
 
 /// The entry of `index.json` that is being followed.
@@ -118,71 +128,107 @@ struct Top {
     names: Vec<String>,
 }
 
-fn collect(
-    tree: &Tree,
-    descriptor: &Descriptor,
-    top: &Top,
-    index: Option<&Document>,
-    depth: usize,
-    limits: &SourceLimits,
-    offers: &mut Vec<Offer<Leaf>>,
-) -> Result<(), SourceError> {
-    let limit = |limit, of| SourceError::IndexLimit {
-        origin: tree.origin.clone(),
-        limit,
-        of,
-    };
-    if descriptor.is_no_image() {
-        return Ok(());
-    }
-    if offers.len() >= MAX_MANIFESTS {
-        return Err(limit(MAX_MANIFESTS, "images"));
-    }
-    let offer = |platform: Platform| Offer {
-        names: top.names.clone(),
-        entry: top.entry,
-        digests: [Some(descriptor.digest), index.map(|index| index.digest)]
-            .into_iter()
-            .flatten()
-            .collect(),
-        platform,
-        payload: Leaf {
-            descriptor: descriptor.clone(),
-            index: index.cloned(),
-        },
-    };
-    if let Some(platform) = descriptor.platform()
-        && !is_index_type(&descriptor.media_type)
-    {
-        // Not read: an archive may hold only some of the platforms that its index lists.
-        offers.push(offer(platform));
-        return Ok(());
-    }
-    let (document, parsed) = read_manifest_or_index(tree, descriptor, limits)?;
-    match parsed {
-        ManifestOrIndex::Manifest(manifest) => {
-            let (_, config) = read_config(tree, &manifest, limits)?;
-            offers.push(offer(config.platform()));
-        }
-        ManifestOrIndex::Index(Index { manifests, .. }) => {
-            if depth == MAX_DEPTH {
-                return Err(limit(MAX_DEPTH, "levels of indexes"));
-            }
-            // The outermost index is the one that a name@digest means.
-            let index = index.unwrap_or(&document);
-            for descriptor in &manifests {
-                collect(tree, descriptor, top, Some(index), depth + 1, limits, offers)?;
-            }
-        }
-    }
-    Ok(())
+/// The way through all indexes of a layout.
+struct Walk<'a> {
+    tree: &'a Tree,
+    limits: &'a SourceLimits,
+    offers: Vec<Offer<Leaf>>,
+    /// How many entries have been followed.
+    followed: usize,
+    /// Why something beside the images is no image: of interest only when there is no image.
+    passed_over: Option<SourceError>,
 }
 
-fn is_index_type(media_type: &str) -> bool {
-    matches!(
-        media_type,
-        crate::manifest::OCI_INDEX | crate::manifest::DOCKER_MANIFEST_LIST
-    )
+impl Walk<'_> {
+    fn follow(
+        &mut self,
+        descriptor: &Descriptor,
+        top: &Top,
+        index: Option<&Arc<Document>>,
+        depth: usize,
+    ) -> Result<(), SourceError> {
+        self.followed += 1;
+        if self.followed > MAX_ENTRIES {
+            return Err(self.limit(MAX_ENTRIES, "entries"));
+        }
+        if descriptor.is_no_image() {
+            return Ok(());
+        }
+        let is_index = match is_index(&descriptor.media_type) {
+            Ok(is_index) => is_index,
+            Err(error) => return self.pass_over(descriptor, error),
+        };
+        if let (Some(platform), Some(false)) = (descriptor.platform(), is_index) {
+            // Not read: an archive may hold only some of the platforms that its index lists.
+            self.offer(descriptor, top, index, platform);
+            return Ok(());
+        }
+        let document = self.tree.document(descriptor, "manifest", self.limits)?;
+        match parse_manifest_or_index(&document.bytes, &descriptor.media_type) {
+            Ok(ManifestOrIndex::Manifest(manifest)) => {
+                let (_, config) = read_config(self.tree, &manifest, self.limits)?;
+                let platform = descriptor.platform().unwrap_or_else(|| config.platform());
+                self.offer(descriptor, top, index, platform);
+                Ok(())
+            }
+            Ok(ManifestOrIndex::Index(_)) if depth == MAX_DEPTH => {
+                Err(self.limit(MAX_DEPTH, "levels of indexes"))
+            }
+            Ok(ManifestOrIndex::Index(Index { manifests, .. })) => {
+                // The outermost index is the one that a name@digest means.
+                let index = index.cloned().unwrap_or_else(|| {
+                    Arc::new(Document {
+                        media_type: named_or(&document.media_type, OCI_INDEX),
+                        ..document
+                    })
+                });
+                manifests
+                    .iter()
+                    .try_for_each(|descriptor| self.follow(descriptor, top, Some(&index), depth + 1))
+            }
+            Err(error) => self.pass_over(descriptor, error),
+        }
+    }
+
+    fn offer(
+        &mut self,
+        descriptor: &Descriptor,
+        top: &Top,
+        index: Option<&Arc<Document>>,
+        platform: Platform,
+    ) {
+        self.offers.push(Offer {
+            names: top.names.clone(),
+            entry: top.entry,
+            digests: std::iter::once(descriptor.digest)
+                .chain(index.map(|index| index.digest))
+                .collect(),
+            platform,
+            payload: Leaf {
+                descriptor: descriptor.clone(),
+                index: index.cloned(),
+            },
+        });
+    }
+
+    /// Other kinds of artifacts may lie beside images; whatever else is wrong with a document is an error.
+    fn pass_over(&mut self, descriptor: &Descriptor, error: DocumentError) -> Result<(), SourceError> {
+        let other_kind = matches!(error, DocumentError::MediaType(_) | DocumentError::NotAnImage(_));
+        let error = document_error(self.tree, &format!("manifest {}", descriptor.digest), error);
+        if !other_kind {
+            return Err(error);
+        }
+        self.passed_over.get_or_insert(error);
+        Ok(())
+    }
+
+    fn limit(&self, limit: usize, of: &'static str) -> SourceError {
+        SourceError::IndexLimit {
+            origin: self.tree.origin.clone(),
+            limit,
+            of,
+        }
+    }
 }
 
 fn check_version(tree: &Tree, limits: &SourceLimits) -> Result<(), SourceError> {
@@ -212,17 +258,29 @@ fn check_version(tree: &Tree, limits: &SourceLimits) -> Result<(), SourceError> 
 
 /// Reads manifest and configuration of the offer and looks at every layer.
 fn read_image(tree: &Tree, offer: &Offer<Leaf>, limits: &SourceLimits) -> Result<Image, SourceError> {
-    let leaf = &offer.payload;
-    let (document, parsed) = read_manifest_or_index(tree, &leaf.descriptor, limits)?;
-    let ManifestOrIndex::Manifest(manifest) = parsed else {
-        return Err(document_error(
-            tree,
-            "manifest",
-            DocumentError::Mismatch {
-                named: leaf.descriptor.media_type.clone(),
-                found: "image index".to_owned(),
-            },
-        ));
+    let Leaf { descriptor, index } = &offer.payload;
+    let mut document = tree.document(descriptor, "manifest", limits)?;
+    document.media_type = named_or(&document.media_type, OCI_MANIFEST);
+    let manifest = match parse_manifest_or_index(&document.bytes, &document.media_type) {
+        Ok(ManifestOrIndex::Manifest(manifest)) => manifest,
+        Ok(ManifestOrIndex::Index(_)) => {
+            let error = DocumentError::Mismatch {
+                named: document.media_type,
+                found: OCI_INDEX.to_owned(),
+            };
+            return Err(document_error(
+                tree,
+                &format!("manifest {}", descriptor.digest),
+                error,
+            ));
+        }
+        Err(error) => {
+            return Err(document_error(
+                tree,
+                &format!("manifest {}", descriptor.digest),
+                error,
+            ));
+        }
     };
     let (config, config_view) = read_config(tree, &manifest, limits)?;
     let layers = read_layers(tree, &manifest, &config_view)?;
@@ -230,7 +288,7 @@ fn read_image(tree: &Tree, offer: &Offer<Leaf>, limits: &SourceLimits) -> Result
         origin: tree.origin.clone(),
         platform: offer.platform.clone(),
         manifest: document,
-        index: leaf.index.clone(),
+        index: index.as_deref().cloned(),
         config,
         config_view,
         layers,
@@ -238,22 +296,14 @@ fn read_image(tree: &Tree, offer: &Offer<Leaf>, limits: &SourceLimits) -> Result
     })
 }
 
-fn read_manifest_or_index(
-    tree: &Tree,
-    descriptor: &Descriptor,
-    limits: &SourceLimits,
-) -> Result<(Document, ManifestOrIndex), SourceError> {
-    let mut document = tree.document(descriptor, "manifest", limits)?;
-    let parsed = parse_manifest_or_index(&document.bytes, &descriptor.media_type)
-        .map_err(|source| document_error(tree, &format!("manifest {}", descriptor.digest), source))?;
-    if document.media_type.is_empty() {
-        document.media_type = match &parsed {
-            ManifestOrIndex::Manifest(_) => crate::manifest::OCI_MANIFEST,
-            ManifestOrIndex::Index(_) => crate::manifest::OCI_INDEX,
-        }
-        .to_owned();
+/// A descriptor may leave the media type out.
+fn named_or(media_type: &str, default: &str) -> String {
+    if media_type.is_empty() {
+        default
+    } else {
+        media_type
     }
-    Ok((document, parsed))
+    .to_owned()
 }
 
 fn read_config(

@@ -123,7 +123,9 @@ impl Descriptor {
             .platform
             .as_ref()
             .is_some_and(|p| p.os == "unknown" || p.architecture == "unknown");
-        unknown || self.annotations.contains_key(DOCKER_REFERENCE_TYPE) || !self.artifact_type.is_empty()
+        // OCI 1.1 lets an entry repeat the media type of an image's configuration here.
+        let artifact = !matches!(self.artifact_type.as_str(), "" | OCI_CONFIG | DOCKER_CONFIG);
+        unknown || artifact || self.annotations.contains_key(DOCKER_REFERENCE_TYPE)
     }
 
     /// The tag or full reference that the source gives to this entry, as written.
@@ -150,7 +152,7 @@ pub struct Manifest {
 }
 
 /// A list of manifests, usually one a platform.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 pub struct Index {
     /// The entries, in the order written.
     #[serde(default, deserialize_with = "null_as_default")]
@@ -192,10 +194,7 @@ struct Kind {
 /// media type they were named by.
 pub fn parse_manifest_or_index(bytes: &[u8], named: &str) -> Result<ManifestOrIndex, DocumentError> {
     let kind: Kind = serde_json::from_slice(bytes)?;
-    if kind.schema_version == Some(1)
-        || kind.media_type.starts_with(DOCKER_SCHEMA_1)
-        || named.starts_with(DOCKER_SCHEMA_1)
-    {
+    if kind.schema_version == Some(1) {
         return Err(DocumentError::Schema1);
     }
     // Some old writers leave the version out; a wrong one is never right.
@@ -210,35 +209,42 @@ pub fn parse_manifest_or_index(bytes: &[u8], named: &str) -> Result<ManifestOrIn
     if has_list && has_image {
         return Err(DocumentError::Ambiguous);
     }
-    let said = [named, kind.media_type.as_str()].map(|media_type| match media_type {
-        "" => Ok(None),
-        OCI_MANIFEST | DOCKER_MANIFEST => Ok(Some(false)),
-        OCI_INDEX | DOCKER_MANIFEST_LIST => Ok(Some(true)),
-        other => Err(DocumentError::MediaType(other.to_owned())),
-    });
-    let [by_name, by_content] = said;
-    let (by_name, by_content) = (by_name?, by_content?);
-    if let (Some(by_name), Some(by_content)) = (by_name, by_content)
-        && by_name != by_content
-    {
-        return Err(DocumentError::Mismatch {
-            named: named.to_owned(),
-            found: kind.media_type,
-        });
+    let (by_name, by_content) = (is_index(named)?, is_index(&kind.media_type)?);
+    let index = by_content.or(by_name).unwrap_or(has_list);
+    let mismatch = |found: &str| DocumentError::Mismatch {
+        named: named.to_owned(),
+        found: found.to_owned(),
+    };
+    if by_name.is_some_and(|by_name| by_name != index) {
+        return Err(mismatch(&kind.media_type));
     }
-    if by_content.or(by_name).unwrap_or(has_list) {
+    if index {
         if has_image {
-            return Err(DocumentError::Ambiguous);
+            return Err(mismatch(OCI_MANIFEST));
         }
         return Ok(ManifestOrIndex::Index(serde_json::from_slice(bytes)?));
     }
     if has_list {
-        return Err(DocumentError::Ambiguous);
+        return Err(mismatch(OCI_INDEX));
     }
     let manifest: Box<Manifest> = serde_json::from_slice(bytes)?;
     match manifest.config.media_type.as_str() {
         "" | OCI_CONFIG | DOCKER_CONFIG => Ok(ManifestOrIndex::Manifest(manifest)),
         other => Err(DocumentError::NotAnImage(other.to_owned())),
+    }
+}
+
+/// Whether a media type is an index or a manifest; `None` when it is not given.
+///
+/// # Errors
+/// A media type that is neither, and schema 1.
+pub(crate) fn is_index(media_type: &str) -> Result<Option<bool>, DocumentError> {
+    match media_type {
+        "" => Ok(None),
+        OCI_MANIFEST | DOCKER_MANIFEST => Ok(Some(false)),
+        OCI_INDEX | DOCKER_MANIFEST_LIST => Ok(Some(true)),
+        old if old.starts_with(DOCKER_SCHEMA_1) => Err(DocumentError::Schema1),
+        other => Err(DocumentError::MediaType(other.to_owned())),
     }
 }
 
@@ -249,4 +255,74 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str, named: &str) -> Result<ManifestOrIndex, DocumentError> {
+        parse_manifest_or_index(json.as_bytes(), named)
+    }
+
+    #[test]
+    fn null_and_missing_lists_are_empty() {
+        for json in [
+            r#"{"schemaVersion":2,"manifests":null,"annotations":null}"#,
+            r#"{"manifests":[]}"#,
+        ] {
+            let ManifestOrIndex::Index(index) = parse(json, OCI_INDEX).unwrap() else {
+                panic!("{json} is an index");
+            };
+            assert!(index.manifests.is_empty());
+        }
+    }
+
+    #[test]
+    fn the_kind_comes_from_content_when_nobody_names_it() {
+        let digest = Digest::of(b"");
+        let config = format!(r#"{{"digest":"{digest}","size":0}}"#);
+        let manifest = format!(r#"{{"schemaVersion":2,"config":{config},"layers":null}}"#);
+        assert!(matches!(parse(&manifest, ""), Ok(ManifestOrIndex::Manifest(_))));
+        assert!(matches!(
+            parse(&manifest, DOCKER_MANIFEST),
+            Ok(ManifestOrIndex::Manifest(_))
+        ));
+        assert!(matches!(
+            parse(&manifest, OCI_INDEX),
+            Err(DocumentError::Mismatch { .. })
+        ));
+        assert!(matches!(
+            parse(r#"{"manifests":[]}"#, ""),
+            Ok(ManifestOrIndex::Index(_))
+        ));
+        assert!(matches!(
+            parse(r#"{"manifests":[]}"#, OCI_MANIFEST),
+            Err(DocumentError::Mismatch { .. })
+        ));
+    }
+
+    #[test]
+    fn foreign_documents_are_refused() {
+        assert!(matches!(
+            parse(r#"{"schemaVersion":1}"#, ""),
+            Err(DocumentError::Schema1)
+        ));
+        assert!(matches!(
+            parse(r#"{"schemaVersion":3}"#, ""),
+            Err(DocumentError::SchemaVersion(3))
+        ));
+        assert!(matches!(
+            parse(r#"{"schemaVersion":2,"mediaType":"text/html"}"#, ""),
+            Err(DocumentError::MediaType(_))
+        ));
+        let negative = format!(
+            r#"{{"manifests":[{{"digest":"{}","size":-1}}]}}"#,
+            Digest::of(b"")
+        );
+        let sha512 = r#"{"manifests":[{"digest":"sha512:00","size":1}]}"#;
+        for json in ["", "[]", "null", &negative, sha512, &"[".repeat(100_000)] {
+            assert!(matches!(parse(json, ""), Err(DocumentError::Json(_))));
+        }
+    }
 }
