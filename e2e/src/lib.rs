@@ -3,6 +3,12 @@
 //! This library is what those tests (and `cargo xtask`) stand on: Debian root filesystems that hold the engines, the
 //! engines run inside them, images made for tests, and comparisons of file trees.
 
+pub mod apt;
 pub mod cache;
+pub mod debian;
+pub mod docker;
+pub mod machine;
+pub mod podman;
 pub mod privilege;
 pub mod process;
+pub mod trials;

@@ -1,6 +1,10 @@
 //! `cargo xtask setup`: the system packages that tests and demo need. Asks for root only when one is missing.
 
+use std::thread;
+use std::time::Instant;
+
 use anyhow::{Result, bail};
+use e2e::debian::Suite;
 use e2e::{privilege, process::Command};
 
 /// A Debian package, and what it is for.
@@ -65,6 +69,46 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
         names.as_slice(),
     ]
     .concat())
+}
+
+/// Makes the Debian root filesystems with engines that aren't in the cache yet, all at once. Where engines cannot run
+/// nothing is made: their tests are skipped by name.
+///
+/// # Errors
+/// A release cannot be installed. Debian unstable may break on its own: its tests then say so.
+pub(crate) fn engines() -> Result<()> {
+    if privilege::can_run_engines().is_err() {
+        return Ok(());
+    }
+    let made = thread::scope(|scope| {
+        let builds: Vec<_> = Suite::WITH_ENGINES
+            .into_iter()
+            .map(|suite| scope.spawn(move || make(suite)))
+            .collect();
+        builds.into_iter().map(|build| build.join()).collect::<Vec<_>>()
+    });
+    for result in made {
+        match result {
+            Ok(result) => result?,
+            Err(_) => bail!("making a Debian root filesystem panicked"),
+        }
+    }
+    Ok(())
+}
+
+fn make(suite: Suite) -> Result<()> {
+    let start = Instant::now();
+    if suite.is_made()? {
+        return Ok(());
+    }
+    println!("making the Debian root filesystem {}", suite.name());
+    suite.path()?;
+    println!(
+        "made the Debian root filesystem {} in {:.0} s",
+        suite.name(),
+        start.elapsed().as_secs_f64()
+    );
+    Ok(())
 }
 
 fn installed(package: &str) -> bool {

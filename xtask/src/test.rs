@@ -10,6 +10,7 @@ use crate::setup;
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     setup::run(&[])?;
+    setup::engines()?;
     // The end-to-end tests call the tool as a user does, so it is built before they start.
     Command::new("cargo")
         .args(["build", "--quiet", "--package", "vcontainer"])

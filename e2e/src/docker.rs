@@ -1,0 +1,175 @@
+//! A real dockerd in a [`Machine`].
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::machine::Machine;
+use crate::process::Command;
+
+/// Long past any healthy start or stop; a daemon that takes longer hangs, and the test should say so.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Which of its image stores dockerd uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// The overlay2 graph driver.
+    Overlay2,
+    /// containerd's image store (`features.containerd-snapshotter`).
+    Containerd,
+}
+
+/// A running daemon. Dropping it kills it; [`Docker::stop`] ends it as an administrator would.
+pub struct Docker<'a> {
+    machine: &'a Machine,
+    daemon: Child,
+    log: PathBuf,
+}
+
+impl<'a> Docker<'a> {
+    /// Starts dockerd on what is in `/var/lib/docker` and waits until it answers.
+    ///
+    /// # Errors
+    /// It ends or doesn't answer; the error holds the end of its log.
+    pub fn start(machine: &'a Machine, store: Store) -> Result<Self> {
+        let features = if store == Store::Containerd {
+            r#""containerd-snapshotter": true"#
+        } else {
+            ""
+        };
+        let driver = if store == Store::Overlay2 {
+            r#", "storage-driver": "overlay2""#
+        } else {
+            ""
+        };
+        let configuration = format!(
+            r#"{{"features": {{{features}}}{driver}, "exec-opts": ["native.cgroupdriver=cgroupfs"]}}"#
+        );
+        machine.write("/etc/docker/daemon.json", &configuration)?;
+        let log = machine.shared().join("dockerd.log");
+        let log_file = fs::File::create(&log).with_context(|| format!("making {}", log.display()))?;
+        let daemon = machine
+            .command("dockerd")
+            .args(["--bridge=none", "--iptables=false"])
+            .std()
+            .stdin(Stdio::null())
+            .stdout(log_file.try_clone()?)
+            .stderr(log_file)
+            .spawn()
+            .context("starting dockerd")?;
+        let mut docker = Self { machine, daemon, log };
+        docker.wait_until_ready()?;
+        Ok(docker)
+    }
+
+    /// `docker WORDS`, returning what it printed.
+    ///
+    /// # Errors
+    /// It fails; the error holds what it said.
+    pub fn cli(&self, words: &[&str]) -> Result<String> {
+        self.command().args(words).output()
+    }
+
+    /// `docker` as a command to complete.
+    pub fn command(&self) -> Command {
+        // The classic builder: Debian packages BuildKit's client apart.
+        self.machine.command("env").args(["DOCKER_BUILDKIT=0", "docker"])
+    }
+
+    /// `docker image inspect NAME`: the one object.
+    ///
+    /// # Errors
+    /// The image isn't there.
+    pub fn inspect(&self, name: &str) -> Result<Value> {
+        let text = self.cli(&["image", "inspect", name])?;
+        let mut list: Vec<Value> = serde_json::from_str(&text).context("reading `docker image inspect`")?;
+        list.pop()
+            .with_context(|| format!("`docker image inspect {name}` printed an empty list"))
+    }
+
+    /// What the daemon logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Ends the daemon with SIGTERM and waits for it.
+    ///
+    /// # Errors
+    /// It doesn't end.
+    pub fn stop(mut self) -> Result<()> {
+        // Signalled by its pid file: `nsenter` stands between this process and the daemon.
+        self.machine
+            .command("sh")
+            .args(["-c", "kill -TERM $(cat /run/docker.pid)"])
+            .output()?;
+        let start = Instant::now();
+        while self.daemon.try_wait().context("waiting for dockerd")?.is_none() {
+            if start.elapsed() > PATIENCE {
+                bail!("dockerd doesn't stop; the end of its log:\n{}", self.log_tail());
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Asks `/_ping` on its socket: the daemon listens early and answers when it is ready.
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let socket = self.machine.host_path("/run/docker.sock");
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.daemon.try_wait().context("watching dockerd")? {
+                bail!(
+                    "dockerd ended ({status}); the end of its log:\n{}",
+                    self.log_tail()
+                );
+            }
+            match ping(&socket) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => return Err(error).context("asking dockerd whether it is ready"),
+            }
+            if start.elapsed() > PATIENCE {
+                bail!("dockerd doesn't answer; the end of its log:\n{}", self.log_tail());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+}
+
+impl Drop for Docker<'_> {
+    fn drop(&mut self) {
+        // After `stop` it has ended already; otherwise the machine ends the daemon with all its children.
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+/// Whether a daemon answers `GET /_ping` with OK. A socket that isn't there yet, or closes, is a no.
+fn ping(socket: &std::path::Path) -> std::io::Result<bool> {
+    let mut stream = match UnixStream::connect(socket) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut reply = String::new();
+    let asked = stream
+        .write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+        .and_then(|()| stream.read_to_string(&mut reply));
+    Ok(asked.is_ok() && reply.lines().next().is_some_and(|line| line.contains(" 200 ")))
+}
