@@ -5,11 +5,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
-
-use flate2::bufread::MultiGzDecoder;
 
 use crate::blob::Blob;
 use crate::compression::Compression;
@@ -96,22 +94,6 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Content, Source
     Ok(Content::RootFs(RootFsTarball::read(path, compression, options)?))
 }
 
-/// A reader of the uncompressed bytes of `file`, from its start.
-pub(crate) fn uncompressed<R: BufRead + Send + 'static>(
-    mut reader: R,
-    compression: Compression,
-) -> io::Result<Box<dyn Read + Send>> {
-    Ok(match compression {
-        Compression::None => Box::new(reader),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(reader)),
-        Compression::Zstd => {
-            // Fails on an empty stream, which is no valid frame either.
-            reader.fill_buf()?;
-            Box::new(zstd::stream::read::Decoder::with_buffer(reader)?)
-        }
-    })
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Image,
@@ -122,8 +104,7 @@ enum Kind {
 /// Looks at the members in turn until one tells what the archive holds.
 fn classify(file: &File, compression: Compression) -> Result<Kind, ArchiveError> {
     let source = rewound(file)?;
-    let stream =
-        uncompressed(BufReader::with_capacity(BUFFER, source), compression).map_err(ArchiveError::Inflate)?;
+    let stream = compression.reader(source).map_err(ArchiveError::Inflate)?;
     let mut reader = LayerReader::new(BufReader::with_capacity(BUFFER, stream));
     let mut members = 0;
     loop {
@@ -202,7 +183,8 @@ fn decompress(file: &File, compression: Compression, options: &OpenOptions) -> R
         source,
     };
     let mut copy = tempfile::tempfile_in(folder).map_err(scratch)?;
-    let mut stream = uncompressed(BufReader::with_capacity(BUFFER, rewound(file)?), compression)
+    let mut stream = compression
+        .reader(rewound(file)?)
         .map_err(ArchiveError::Inflate)?;
     let mut buffer = vec![0; BUFFER];
     let mut total = 0_u64;

@@ -15,6 +15,7 @@ use crate::compression::Compression;
 use crate::config::ImageConfig;
 use crate::digest::{DiffId, Digest, HashingReader};
 use crate::error::SourceError;
+use crate::layout::check_layer_count;
 use crate::manifest::{DOCKER_CONFIG, DOCKER_MANIFEST, DocumentError, null_as_default};
 use crate::select::{Offer, choose, references};
 use crate::source::{Document, Image, LayerSource, OpenOptions, SourceLimits};
@@ -125,13 +126,7 @@ fn digest_in_name(name: &str) -> Option<Digest> {
 
 fn read_image(tree: &Tree, offer: &Offer<Saved>) -> Result<Image, SourceError> {
     let Saved { layers, config, view } = &offer.payload;
-    if layers.len() != view.rootfs.diff_ids.len() {
-        return Err(SourceError::LayerCount {
-            origin: tree.origin.clone(),
-            layers: layers.len(),
-            diff_ids: view.rootfs.diff_ids.len(),
-        });
-    }
+    check_layer_count(tree, layers.len(), view.rootfs.diff_ids.len())?;
     let layers = layers
         .iter()
         .zip(&view.rootfs.diff_ids)

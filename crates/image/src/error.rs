@@ -164,9 +164,9 @@ pub enum SourceError {
         /// What there is.
         available: Vec<String>,
     },
-    /// Indexes inside indexes beyond all reason.
-    #[error("the index of image `{origin}` has more than {limit} {of}")]
-    IndexLimit {
+    /// More of something than any real image has.
+    #[error("image `{origin}` has more than {limit} {of}, which no real image has")]
+    TooMany {
         /// The image source.
         origin: String,
         /// How many are allowed.

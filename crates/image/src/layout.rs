@@ -23,6 +23,8 @@ use crate::tree::Tree;
 const MAX_DEPTH: usize = 4;
 /// Entries of all indexes of one source together.
 const MAX_ENTRIES: usize = 4096;
+/// Layers of one image.
+const MAX_LAYERS: usize = 1000;
 /// Bytes that are enough to know a compression by.
 const MAGIC_BYTES: usize = 8;
 
@@ -149,7 +151,7 @@ impl Walk<'_> {
     ) -> Result<(), SourceError> {
         self.followed += 1;
         if self.followed > MAX_ENTRIES {
-            return Err(self.limit(MAX_ENTRIES, "entries"));
+            return Err(self.limit(MAX_ENTRIES, "entries in its indexes"));
         }
         if descriptor.is_no_image() {
             return Ok(());
@@ -223,7 +225,7 @@ impl Walk<'_> {
     }
 
     fn limit(&self, limit: usize, of: &'static str) -> SourceError {
-        SourceError::IndexLimit {
+        SourceError::TooMany {
             origin: self.tree.origin.clone(),
             limit,
             of,
@@ -317,19 +319,33 @@ fn read_config(
     Ok((config, view))
 }
 
+/// A layer each in manifest and configuration, and not beyond reason: engines take 125 or so.
+pub(crate) fn check_layer_count(tree: &Tree, layers: usize, diff_ids: usize) -> Result<(), SourceError> {
+    let origin = tree.origin.clone();
+    if layers != diff_ids {
+        return Err(SourceError::LayerCount {
+            origin,
+            layers,
+            diff_ids,
+        });
+    }
+    if layers > MAX_LAYERS {
+        return Err(SourceError::TooMany {
+            origin,
+            limit: MAX_LAYERS,
+            of: "layers",
+        });
+    }
+    Ok(())
+}
+
 fn read_layers(
     tree: &Tree,
     manifest: &Manifest,
     config: &ImageConfig,
 ) -> Result<Vec<LayerSource>, SourceError> {
     let diff_ids = &config.rootfs.diff_ids;
-    if manifest.layers.len() != diff_ids.len() {
-        return Err(SourceError::LayerCount {
-            origin: tree.origin.clone(),
-            layers: manifest.layers.len(),
-            diff_ids: diff_ids.len(),
-        });
-    }
+    check_layer_count(tree, manifest.layers.len(), diff_ids.len())?;
     let mut layers = Vec::with_capacity(diff_ids.len());
     for (position, (descriptor, diff_id)) in manifest.layers.iter().zip(diff_ids).enumerate() {
         let unusable = |source: LayerTypeError| SourceError::Layer {

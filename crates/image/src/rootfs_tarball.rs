@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, json};
 
-use crate::archive::{is_root_directory, read_or_inflate, tar_or_inflate, uncompressed};
+use crate::archive::{is_root_directory, read_or_inflate, tar_or_inflate};
 use crate::blob::Blob;
 use crate::compression::Compression;
 use crate::config::ImageConfig;
@@ -59,7 +59,8 @@ impl RootFsTarball {
         let open = || File::open(path).map_err(io_error);
         let size = open()?.metadata().map_err(io_error)?.len();
         let limit = options.limits.inflated_bytes;
-        let stream = uncompressed(BufReader::with_capacity(BUFFER, open()?), compression)
+        let stream = compression
+            .reader(open()?)
             .map_err(|error| archive_error(ArchiveError::Inflate(error)))?;
         let mut survey = Survey::default();
         let (diff, bytes) = read_through(stream, limit, compression, &mut survey).map_err(archive_error)?;
