@@ -556,3 +556,6 @@ impl<R: BufRead> Read for Content<'_, R> {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests;
