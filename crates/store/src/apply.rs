@@ -111,7 +111,7 @@ pub struct ApplyError {
 pub enum ApplyProblem {
     /// The blob cannot be opened.
     #[error(transparent)]
-    Open(SourceError),
+    Open(Box<SourceError>),
     /// The blob is not what it is said to be.
     #[error(transparent)]
     Blob(#[from] BlobFault),
@@ -180,7 +180,7 @@ pub fn apply(
 ) -> Result<AppliedLayer, ApplyError> {
     let reader = layer.open().map_err(|error| ApplyError {
         layer: layer.digest,
-        problem: ApplyProblem::Open(error),
+        problem: ApplyProblem::Open(Box::new(error)),
     })?;
     let blob = LayerBlob {
         digest: layer.digest,
@@ -574,3 +574,8 @@ impl Read for CheckedContent<'_> {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

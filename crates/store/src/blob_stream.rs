@@ -185,6 +185,9 @@ struct BlobReader<'a> {
 
 impl Read for BlobReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(error) = &self.error {
+            return Err(error.kind().into());
+        }
         if self.inner.bytes_read() > self.size {
             return Ok(0);
         }

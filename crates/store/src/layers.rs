@@ -280,7 +280,7 @@ impl<'a> Work<'a> {
     /// Finishes a layer whose parents are finished.
     fn settle(&mut self, layer: usize, (mut applied, mut out): Applied<'a>) -> Result<(), StoreError> {
         let lower = self.trees.lower(layer)?;
-        settle(&applied.tree, &lower, &mut *out, self.task.options.epoch)?;
+        settle(&mut applied.tree, &lower, &mut *out, self.task.options.epoch)?;
         drop(lower);
         out.finish()?;
         let place = &self.task.plan.layers[layer];

@@ -23,6 +23,8 @@ mod rootfs;
 mod sink;
 mod store_dir;
 mod tar_split;
+#[cfg(test)]
+mod testing;
 mod time;
 mod tree;
 mod view;

@@ -58,12 +58,13 @@ pub(crate) fn implied_meta(epoch: Timestamp) -> Meta {
 ///
 /// A whiteout is a character device 0:0 with mode 0 and owner 0:0, dated `epoch`: nobody ever sees it, so it does not
 /// take the owner of its mark in the archive. An implied directory looks as it does below (engines reset it to 0755
-/// and root, which changes an image by accident), or as 0755, 0:0, dated `epoch` if there is no directory below.
+/// and root, which changes an image by accident), or as 0755, 0:0, dated `epoch` if there is no directory below. `tree`
+/// learns these metadata, so that layers above see them.
 ///
 /// # Errors
 /// The writer's.
 pub fn settle(
-    tree: &LayerTree,
+    tree: &mut LayerTree,
     lower: &LowerView<'_>,
     out: &mut dyn TreeWriter,
     epoch: Timestamp,
@@ -76,29 +77,36 @@ pub fn settle(
             ..Meta::default()
         },
         written: 0,
+        implied: Vec::new(),
         open: vec![(ROOT, lower.root(), tree.is_opaque(ROOT))],
     };
     while let Some((directory, below, hides)) = settled.open.pop() {
         settled.directory(directory, &below, hides)?;
     }
-    Ok(settled.written)
+    let Settlement { written, implied, .. } = settled;
+    for (directory, meta) in implied {
+        tree.set_implied_meta(directory, meta.clone());
+    }
+    Ok(written)
 }
 
-struct Settlement<'a, 'o> {
-    tree: &'a LayerTree,
+struct Settlement<'t, 'l, 'o> {
+    tree: &'t LayerTree,
     out: &'o mut dyn TreeWriter,
     /// The metadata of all whiteouts.
     whiteout: Meta,
     written: u64,
+    /// Directories of the layer that were given the metadata they have below.
+    implied: Vec<(NodeId, &'l Meta)>,
     /// Directories still to be settled, what lies below them, and whether they hide all of that.
-    open: Vec<(NodeId, MergedDirectory<'a>, bool)>,
+    open: Vec<(NodeId, MergedDirectory<'l>, bool)>,
 }
 
-impl<'a> Settlement<'a, '_> {
+impl<'l> Settlement<'_, 'l, '_> {
     fn directory(
         &mut self,
         directory: NodeId,
-        below: &MergedDirectory<'a>,
+        below: &MergedDirectory<'l>,
         hides: bool,
     ) -> Result<(), SinkError> {
         for child in self.tree.children(directory) {
@@ -115,6 +123,7 @@ impl<'a> Settlement<'a, '_> {
                     if let Lower::Directory(merged) = below.lookup(name) {
                         if let (None, Some(meta)) = (self.tree.directory_meta(child), merged.meta()) {
                             self.out.directory(&self.tree.path(child), meta)?;
+                            self.implied.push((child, meta));
                         }
                         self.open
                             .push((child, merged, hides || self.tree.is_opaque(child)));

@@ -66,8 +66,11 @@ fn fault(archive: &[u8]) -> EntryFault {
     }
 }
 
-/// Items with the content of files and the raw bytes before each, and the raw bytes at the end.
-fn walk(archive: &[u8], buffer: usize) -> (Vec<(LayerItem, Vec<u8>, Vec<u8>)>, Vec<u8>) {
+/// An item, the raw bytes before it, its content.
+type Walked = (LayerItem, Vec<u8>, Vec<u8>);
+
+/// All items, and the raw bytes at the end.
+fn walk(archive: &[u8], buffer: usize) -> (Vec<Walked>, Vec<u8>) {
     let mut reader = LayerReader::new(BufReader::with_capacity(buffer, archive));
     let mut items = Vec::new();
     while let Some(item) = reader.next_item().unwrap() {
