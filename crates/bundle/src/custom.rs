@@ -129,23 +129,17 @@ fn image_of_run(words: impl Iterator<Item = String>) -> Option<String> {
     None
 }
 
-/// How an image is written for its engine: Docker leaves out the default registry, Podman wants the full name.
+/// How an image is written for its engine: Docker leaves out the default registry, Podman wants the full name. A name
+/// with a digest alone is `name@digest`; with a tag, the tag is enough, since it leads to the same image.
 #[must_use]
 pub fn engine_name(image: &Reference, runtime: Runtime) -> String {
-    match runtime {
-        Runtime::Podman => image.to_string(),
-        Runtime::Docker => {
-            let mut name = image.familiar_name().to_owned();
-            if let Some(tag) = image.tag() {
-                name.push(':');
-                name.push_str(tag);
-            }
-            if let Some(digest) = image.digest() {
-                name.push('@');
-                name.push_str(&digest.to_string());
-            }
-            name
-        }
+    let name = match runtime {
+        Runtime::Podman => image.canonical_name(),
+        Runtime::Docker => image.familiar_name(),
+    };
+    match (image.tag(), image.digest()) {
+        (None, Some(digest)) => format!("{name}@{digest}"),
+        (tag, _) => format!("{name}:{}", tag.unwrap_or("latest")),
     }
 }
 

@@ -35,6 +35,14 @@ pub fn candidates(name: &str) -> Vec<String> {
     directories.into_iter().chain(archives).collect()
 }
 
+/// The recipe that makes the layout of a local name.
+#[must_use]
+pub fn recipe(name: &str) -> &str {
+    name.strip_suffix("-latest-oci")
+        .or_else(|| name.strip_suffix(LAYOUT_ENDING))
+        .unwrap_or(name)
+}
+
 /// The name and tag of the image that a local name stands for.
 ///
 /// A recipe's name is the image's name, and the tag is `latest`. Only the legacy form, which names the layout
