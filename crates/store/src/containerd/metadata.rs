@@ -119,14 +119,16 @@ impl Metadata {
                 images.put_bucket([DANGLING.as_bytes(), &digest].concat(), dangling);
             }
         }
-        let mut image = Bucket::default();
-        put_times(&mut image, epoch);
-        let descriptor = image.make(&[b"target"])?;
-        descriptor.put("digest", new.as_str());
-        descriptor.put("mediatype", target.media_type.as_str());
-        descriptor.put("size", size_value(target.size));
-        images.put_bucket(name, image);
         images.remove(format!("{DANGLING}{new}").as_bytes());
+        images.put_bucket(name, image_record(target, epoch)?);
+        Ok(())
+    }
+
+    /// Records an image without a name, unless it has one already.
+    pub fn add_unnamed(&mut self, target: &Target) -> Result<(), NotABucket> {
+        if self.images().all(|(_, digest)| digest != target.digest) {
+            self.set_image(&format!("{DANGLING}{}", target.digest), target)?;
+        }
         Ok(())
     }
 
@@ -163,6 +165,15 @@ impl Metadata {
         Ok(name)
     }
 
+    /// All unpacked layers: the chain as it is written there, and the snapshotter's name.
+    pub fn snapshots(&self) -> impl Iterator<Item = (String, String)> {
+        let snapshots = self.root.at(&[SCHEMA, NAMESPACE, b"snapshots", SNAPSHOTTER.as_bytes()]);
+        snapshots.into_iter().flat_map(Bucket::buckets).filter_map(|(chain, snapshot)| {
+            let name = snapshot.value(b"name")?.to_vec();
+            Some((String::from_utf8_lossy(chain).into_owned(), String::from_utf8(name).ok()?))
+        })
+    }
+
     /// dockerd's images, by name.
     pub fn images(&self) -> impl Iterator<Item = (String, Digest)> {
         let images = self.root.at(&[SCHEMA, NAMESPACE, b"images"]);
@@ -179,6 +190,16 @@ impl Metadata {
 /// Whether this is the name of an image that has lost its name.
 pub(super) fn is_dangling(name: &str) -> bool {
     name.starts_with(DANGLING)
+}
+
+fn image_record(target: &Target, epoch: Timestamp) -> Result<Bucket, NotABucket> {
+    let mut image = Bucket::default();
+    put_times(&mut image, epoch);
+    let descriptor = image.make(&[b"target"])?;
+    descriptor.put("digest", target.digest.to_string());
+    descriptor.put("mediatype", target.media_type.as_str());
+    descriptor.put("size", size_value(target.size));
+    Ok(image)
 }
 
 fn target_digest(image: &Bucket) -> Option<&[u8]> {
