@@ -13,8 +13,8 @@ mod write;
 
 use std::collections::BTreeMap;
 
-pub use read::{ReadError, read};
-pub use write::{WriteError, write};
+pub use read::read;
+pub use write::write;
 
 /// Marks a bbolt file (`Magic`).
 const MAGIC: u32 = 0xED0C_DAED;

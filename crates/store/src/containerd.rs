@@ -38,7 +38,8 @@ use crate::layers::{Layer, LayerStore, Outcome, reports, write_layers};
 use crate::{AppliedLayer, StoreError, TreeWriter};
 
 const CONTENT: &str = "io.containerd.content.v1.content";
-const METADATA: &str = "io.containerd.metadata.v1.bolt";
+/// Of all directories the one by which such a store is recognised.
+pub(crate) const METADATA: &str = "io.containerd.metadata.v1.bolt";
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1.overlayfs";
 const META_DB: &str = "io.containerd.metadata.v1.bolt/meta.db";
 const SNAPSHOTS_DB: &str = "io.containerd.snapshotter.v1.overlayfs/metadata.db";
@@ -80,7 +81,10 @@ pub(crate) fn import(task: &Import<'_>) -> Result<ImportReport, StoreError> {
     let content = Content::new(task, &existing);
     for StoreImage { image, .. } in task.images {
         let index = index(image).map(|(index, _)| index);
-        for document in [Some(&image.config), Some(&image.manifest), index].into_iter().flatten() {
+        for document in [Some(&image.config), Some(&image.manifest), index]
+            .into_iter()
+            .flatten()
+        {
             content.document(document)?;
         }
     }
@@ -92,14 +96,22 @@ pub(crate) fn import(task: &Import<'_>) -> Result<ImportReport, StoreError> {
             }
         }
     }
-    let outcomes = write_layers(task, &Writer { task, content: &content, places: &places })?;
+    let outcomes = write_layers(
+        task,
+        &Writer {
+            task,
+            content: &content,
+            places: &places,
+        },
+    )?;
     drop(content);
 
     let store = &mut existing;
     record_layers(task, store, &places, &outcomes).map_err(|error| unusable(task, SNAPSHOTS_DB, &error))?;
     let mut images = Vec::new();
     for (image, layers) in task.images.iter().zip(&task.plan.images) {
-        record_image(task, store, image, layers, &outcomes).map_err(|error| unusable(task, META_DB, &error))?;
+        record_image(task, store, image, layers, &outcomes)
+            .map_err(|error| unusable(task, META_DB, &error))?;
         images.push(ImageReport {
             origin: image.image.origin.clone(),
             names: image.names.iter().map(|name| name.familiar()).collect(),
@@ -109,10 +121,17 @@ pub(crate) fn import(task: &Import<'_>) -> Result<ImportReport, StoreError> {
     }
     // A directory without a record would be in the way of containerd's next snapshot; a record without a directory, of which
     // meta.db does not speak either, is only swept away. So this database becomes visible before the directories.
-    task.sink.file_first(&task.path(SNAPSHOTS_DB), &task.meta(0o600), &database(task, SNAPSHOTS_DB, store.snapshots.root())?)?;
+    task.sink.file_first(
+        &task.path(SNAPSHOTS_DB),
+        &task.meta(0o600),
+        &database(task, SNAPSHOTS_DB, store.snapshots.root())?,
+    )?;
     // Nothing that was written is alive before meta.db speaks of it.
     task.file(META_DB, 0o644, &database(task, META_DB, store.metadata.root())?)?;
-    Ok(ImportReport { images, layers: reports(task.plan, &outcomes) })
+    Ok(ImportReport {
+        images,
+        layers: reports(task.plan, &outcomes),
+    })
 }
 
 /// Finds the layers that the store has, and numbers for the others.
@@ -121,7 +140,11 @@ fn places(task: &Import<'_>, store: &mut Existing) -> Result<Vec<Place>, StoreEr
     for layer in &task.plan.layers {
         let parent = layer.parent.map(|parent| task.plan.layers[parent].chain);
         let whole_below = layer.parent.is_none_or(|parent| places[parent].present.is_some());
-        let found = if whole_below { store.layer(layer.chain)? } else { None };
+        let found = if whole_below {
+            store.layer(layer.chain)?
+        } else {
+            None
+        };
         let place = match found {
             Some(unpacked) => Place {
                 name: unpacked.name,
@@ -175,9 +198,14 @@ impl LayerStore for Writer<'_> {
     fn open(&self, layer: &Layer<'_>) -> Result<Box<dyn TreeWriter + '_>, StoreError> {
         self.content.layer(layer.source, layer.image)?;
         let id = self.places[layer.index].id;
-        self.task.directory(&format!("{SNAPSHOTTER}/snapshots/{id}"), 0o700)?;
-        self.task.directory(&format!("{SNAPSHOTTER}/snapshots/{id}/work"), 0o711)?;
-        Ok(self.task.sink.tree(&self.task.path(&content_name(id)), &self.task.meta(0o755))?)
+        self.task
+            .directory(&format!("{SNAPSHOTTER}/snapshots/{id}"), 0o700)?;
+        self.task
+            .directory(&format!("{SNAPSHOTTER}/snapshots/{id}/work"), 0o711)?;
+        Ok(self
+            .task
+            .sink
+            .tree(&self.task.path(&content_name(id)), &self.task.meta(0o755))?)
     }
 
     fn written(&self, _: &Layer<'_>, _: &mut AppliedLayer) -> Result<(), StoreError> {
@@ -195,8 +223,13 @@ fn record_layers(
     for ((layer, place), outcome) in task.plan.layers.iter().zip(places).zip(outcomes) {
         if let Outcome::Written(facts) = outcome {
             // containerd counts the blocks of the file system; here it is the bytes of the files, the same on every machine.
-            let usage = Usage { inodes: 0, bytes: facts.content_size };
-            let parent = layer.parent.map(|parent| (places[parent].name.as_str(), places[parent].id));
+            let usage = Usage {
+                inodes: 0,
+                bytes: facts.content_size,
+            };
+            let parent = layer
+                .parent
+                .map(|parent| (places[parent].name.as_str(), places[parent].id));
             store.snapshots.add(&place.name, place.id, parent, usage)?;
         }
     }
@@ -225,12 +258,20 @@ fn record_image(
         metadata.add_blob(blob.digest, blob.size, &labels)?;
     }
     let config = &image.config;
-    metadata.add_blob(config.digest, config.bytes.len() as u64, &metadata::config_labels(top))?;
+    metadata.add_blob(
+        config.digest,
+        config.bytes.len() as u64,
+        &metadata::config_labels(top),
+    )?;
     let manifest = &image.manifest;
     let labels = metadata::manifest_labels(config.digest, image.layers.iter().map(|layer| layer.digest));
     metadata.add_blob(manifest.digest, manifest.bytes.len() as u64, &labels)?;
     if let Some((index, children)) = index(image) {
-        metadata.add_blob(index.digest, index.bytes.len() as u64, &metadata::index_labels(children))?;
+        metadata.add_blob(
+            index.digest,
+            index.bytes.len() as u64,
+            &metadata::index_labels(children),
+        )?;
     }
     for name in names {
         metadata.set_image(&full_name(name), &target)?;
@@ -243,12 +284,14 @@ fn record_image(
 
 /// The index of an image and its entries, if the image is one of them. (An index of indexes is left out: dockerd would find the
 /// image, but the collector would not know that the one keeps the other alive.)
-fn index<'a>(image: &'a Image) -> Option<(&'a Document, Vec<Digest>)> {
+fn index(image: &Image) -> Option<(&Document, Vec<Digest>)> {
     let document = image.index.as_ref()?;
     match parse_manifest_or_index(&document.bytes, &document.media_type) {
         Ok(ManifestOrIndex::Index(Index { manifests, .. })) => {
             let children: Vec<Digest> = manifests.iter().map(|entry| entry.digest).collect();
-            children.contains(&image.manifest.digest).then_some((document, children))
+            children
+                .contains(&image.manifest.digest)
+                .then_some((document, children))
         }
         _ => None,
     }
@@ -272,5 +315,8 @@ fn database(task: &Import<'_>, name: &str, tree: &bolt::Bucket) -> Result<Vec<u8
 /// A database that is there already cannot take what is to be added.
 fn unusable(task: &Import<'_>, name: &str, error: &dyn std::error::Error) -> StoreError {
     let root = task.target.existing.clone().unwrap_or_default();
-    StoreError::Existing { path: root.join(name), what: error.to_string() }
+    StoreError::Existing {
+        path: root.join(name),
+        what: error.to_string(),
+    }
 }

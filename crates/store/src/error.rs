@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use vcontainer_image::SourceError;
+use vcontainer_image::{Digest, SourceError};
 
 use crate::{ApplyError, SinkError};
 
@@ -84,9 +84,16 @@ pub enum StoreError {
     /// A directory is no store of a kind that is known.
     #[error("`{0}` is no store of Docker, Podman or containerd")]
     NotAStore(PathBuf),
-    /// This kind of store cannot be written yet.
-    #[error("containerd's image store cannot be written yet: choose --docker-store overlay2")]
-    NotYet,
+    /// A blob is not what the image's manifest says.
+    #[error(
+        "blob {blob} of {image} has another size or another digest than its manifest says: fetch the image again"
+    )]
+    Blob {
+        /// Where the image came from.
+        image: String,
+        /// The digest that it should have.
+        blob: Digest,
+    },
     /// JSON could not be written.
     #[error("cannot write {what} as JSON")]
     Json {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use vcontainer_image::{ChainId, DiffId, Digest, Image, Meta, Reference, Timestamp, TreePath};
 
 use crate::layers::LayerPlan;
-use crate::{AppliedLayer, Limits, Sink, StoreError, docker, podman};
+use crate::{AppliedLayer, Limits, Sink, StoreError, containerd, docker, podman};
 
 /// Whose store, in which format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -164,7 +164,7 @@ pub fn import(
     match target.kind {
         StoreKind::DockerOverlay2 => docker::import(&task),
         StoreKind::PodmanOverlay => podman::import(&task),
-        StoreKind::DockerContainerd => Err(StoreError::NotYet),
+        StoreKind::DockerContainerd => containerd::import(&task),
     }
 }
 

@@ -5,9 +5,7 @@
 
 mod apply;
 mod blob_stream;
-#[allow(dead_code)] // until the containerd store is plugged in
 mod bolt;
-#[allow(dead_code)] // until the containerd store is plugged in
 mod containerd;
 mod docker;
 mod error;

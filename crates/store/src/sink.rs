@@ -126,6 +126,11 @@ pub trait Sink: Sync {
     fn directory(&self, path: &TreePath, meta: &Meta) -> Result<(), SinkError>;
     /// Writes a small file, replacing a file or a link that is there when the sink is committed.
     fn file(&self, path: &TreePath, meta: &Meta, content: &[u8]) -> Result<(), SinkError>;
+    /// As [`Sink::file`], but what is written becomes visible before everything that was written without this wish. For a
+    /// file that announces what lies in other files, and is known only when those are written.
+    fn file_first(&self, path: &TreePath, meta: &Meta, content: &[u8]) -> Result<(), SinkError> {
+        self.file(path, meta, content)
+    }
     /// Writes a file of `size` bytes from a reader, replacing what is there as [`Sink::file`] does.
     fn stream(
         &self,

@@ -70,11 +70,19 @@ impl StoreDir {
         Ok(self.metadata(name)?.is_some_and(|metadata| metadata.is_dir()))
     }
 
-    /// The content of the regular file `name`; `None` if there is nothing.
+    /// The content of the regular file `name`, an index or another document; `None` if there is nothing.
     ///
     /// # Errors
-    /// As [`StoreDir::metadata`]; something that is no regular file, too large, or not readable.
+    /// As [`StoreDir::metadata`]; something that is no regular file, larger than 16 MiB, or not readable.
     pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_up_to(name, MAX_FILE)
+    }
+
+    /// The content of the regular file `name` of at most `limit` bytes; `None` if there is nothing.
+    ///
+    /// # Errors
+    /// As [`StoreDir::read`].
+    pub(crate) fn read_up_to(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(metadata) = self.metadata(name)? else {
             return Ok(None);
         };
@@ -86,11 +94,11 @@ impl StoreDir {
             });
         }
         let mut content = Vec::new();
-        let read = fs::File::open(&path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut content));
+        let read = fs::File::open(&path).and_then(|file| file.take(limit + 1).read_to_end(&mut content));
         match read {
-            Ok(_) if content.len() as u64 > MAX_FILE => Err(StoreError::Existing {
+            Ok(_) if content.len() as u64 > limit => Err(StoreError::Existing {
                 path,
-                what: format!("it is larger than {} MiB", MAX_FILE >> 20),
+                what: format!("it is larger than {} MiB", limit >> 20),
             }),
             Ok(_) => Ok(Some(content)),
             Err(source) => Err(StoreError::Read { path, source }),

@@ -8,7 +8,10 @@ use vcontainer_image::{DiffId, Digest, ImageConfig};
 
 use crate::import::StoreKind;
 use crate::store_dir::StoreDir;
-use crate::{StoreError, docker, podman};
+use crate::{StoreError, containerd, docker, podman};
+
+/// Where a dockerd without a system containerd keeps the store, in its own data root (moby `containerdRootDir`).
+const CONTAINERD_OF_DOCKER: &str = "containerd/daemon";
 
 /// The images and layers of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -122,6 +125,11 @@ pub fn read_store(path: &Path) -> Result<StoreView, StoreError> {
         docker::read(&dir)
     } else if dir.is_dir("overlay-images")? {
         podman::read(&dir)
+    } else if dir.is_dir(containerd::METADATA)? {
+        containerd::read(&dir)
+    } else if dir.is_dir(&format!("{CONTAINERD_OF_DOCKER}/{}", containerd::METADATA))? {
+        // The data root of a dockerd that runs a containerd of its own.
+        containerd::read(&StoreDir::new(&dir.path(CONTAINERD_OF_DOCKER)))
     } else {
         Err(StoreError::NotAStore(path.to_owned()))
     }

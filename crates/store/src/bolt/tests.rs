@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use super::read::ReadError;
+use super::write::WriteError;
 use super::*;
 
 fn tree() -> impl Strategy<Value = Bucket> {

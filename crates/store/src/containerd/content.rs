@@ -30,7 +30,8 @@ impl<'a> Content<'a> {
     /// Writes a manifest, an index or a configuration.
     pub fn document(&self, document: &Document) -> Result<(), StoreError> {
         if self.wanted(document.digest, document.bytes.len() as u64)? {
-            self.task.file(&blob_name(document.digest), 0o444, &document.bytes)?;
+            self.task
+                .file(&blob_name(document.digest), 0o444, &document.bytes)?;
         }
         Ok(())
     }
@@ -41,11 +42,19 @@ impl<'a> Content<'a> {
             return Ok(());
         }
         let image = &image.origin;
-        let blob = source.open().map_err(|source| StoreError::Source { image: image.clone(), source })?;
+        let blob = source.open().map_err(|source| StoreError::Source {
+            image: image.clone(),
+            source: Box::new(source),
+        })?;
         // One byte more than announced, to notice a blob that is too long.
-        let mut reader = BufReader::with_capacity(PIECE, HashingReader::new(blob.take(source.size.saturating_add(1))));
+        let mut reader = BufReader::with_capacity(
+            PIECE,
+            HashingReader::new(blob.take(source.size.saturating_add(1))),
+        );
         let path = self.task.path(&blob_name(source.digest));
-        self.task.sink.stream(&path, &self.task.meta(0o444), source.size, &mut reader)?;
+        self.task
+            .sink
+            .stream(&path, &self.task.meta(0o444), source.size, &mut reader)?;
         let rest = std::io::copy(&mut reader, &mut std::io::sink());
         let (digest, bytes) = reader.into_inner().finish();
         if rest.is_err() || bytes != source.size || digest != source.digest {
@@ -59,7 +68,11 @@ impl<'a> Content<'a> {
 
     /// Whether a blob has still to be written; from now on it has not.
     fn wanted(&self, digest: Digest, size: u64) -> Result<bool, StoreError> {
-        let new = self.done.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+        let new = self
+            .done
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(digest);
         Ok(new && !self.existing.blob(digest, size)?)
     }
 }

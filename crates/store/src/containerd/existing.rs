@@ -42,12 +42,19 @@ impl Existing {
     pub fn open(root: Option<&Path>, epoch: Timestamp) -> Result<Self, StoreError> {
         let dir = root.map(StoreDir::new);
         let used = match &dir {
-            Some(dir) => dir.list(&snapshots_name())?.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(0),
+            Some(dir) => dir
+                .list(&snapshots_name())?
+                .iter()
+                .filter_map(|name| name.parse().ok())
+                .max()
+                .unwrap_or(0),
             None => 0,
         };
         Ok(Self {
             metadata: database(dir.as_ref(), META_DB, |tree| Metadata::new(tree, epoch))?,
-            snapshots: database(dir.as_ref(), SNAPSHOTS_DB, |tree| Snapshots::new(tree, epoch, used))?,
+            snapshots: database(dir.as_ref(), SNAPSHOTS_DB, |tree| {
+                Snapshots::new(tree, epoch, used)
+            })?,
             dir,
         })
     }
@@ -57,7 +64,9 @@ impl Existing {
     /// # Errors
     /// The store says that it has it, but hasn't.
     pub fn layer(&self, chain: ChainId) -> Result<Option<Unpacked>, StoreError> {
-        let (Some(dir), Some(name)) = (&self.dir, self.metadata.snapshot(chain)) else { return Ok(None) };
+        let (Some(dir), Some(name)) = (&self.dir, self.metadata.snapshot(chain)) else {
+            return Ok(None);
+        };
         let broken = |path, what: String| Err(StoreError::Existing { path, what });
         let Some(snapshot) = self.snapshots.get(name).filter(|snapshot| snapshot.committed) else {
             let what = format!("it has no finished snapshot `{name}`, of which {META_DB} speaks");
@@ -66,10 +75,17 @@ impl Existing {
         let content = content_name(snapshot.id);
         let path = dir.path(&content);
         if !dir.is_dir(&content)? {
-            return broken(path, format!("it is not the directory that the snapshot `{name}` should have"));
+            return broken(
+                path,
+                format!("it is not the directory that the snapshot `{name}` should have"),
+            );
         }
         let name = name.to_owned();
-        Ok(Some(Unpacked { name, id: snapshot.id, path }))
+        Ok(Some(Unpacked {
+            name,
+            id: snapshot.id,
+            path,
+        }))
     }
 
     /// Whether the store has a blob: its record, and its file with the right size.
@@ -77,7 +93,9 @@ impl Existing {
     /// # Errors
     /// The file cannot be looked at.
     pub fn blob(&self, digest: Digest, size: u64) -> Result<bool, StoreError> {
-        let Some(dir) = self.dir.as_ref().filter(|_| self.metadata.has_blob(digest)) else { return Ok(false) };
+        let Some(dir) = self.dir.as_ref().filter(|_| self.metadata.has_blob(digest)) else {
+            return Ok(false);
+        };
         let file = dir.metadata(&blob_name(digest))?;
         Ok(file.is_some_and(|file| file.is_file() && file.len() == size))
     }
@@ -88,7 +106,9 @@ impl Existing {
     /// The file cannot be read.
     pub fn document(&self, digest: Digest) -> Result<Option<Vec<u8>>, StoreError> {
         let Some(dir) = &self.dir else { return Ok(None) };
-        Ok(dir.read(&blob_name(digest))?.filter(|bytes| Digest::of(bytes) == digest))
+        Ok(dir
+            .read(&blob_name(digest))?
+            .filter(|bytes| Digest::of(bytes) == digest))
     }
 }
 

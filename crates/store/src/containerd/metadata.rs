@@ -167,11 +167,19 @@ impl Metadata {
 
     /// All unpacked layers: the chain as it is written there, and the snapshotter's name.
     pub fn snapshots(&self) -> impl Iterator<Item = (String, String)> {
-        let snapshots = self.root.at(&[SCHEMA, NAMESPACE, b"snapshots", SNAPSHOTTER.as_bytes()]);
-        snapshots.into_iter().flat_map(Bucket::buckets).filter_map(|(chain, snapshot)| {
-            let name = snapshot.value(b"name")?.to_vec();
-            Some((String::from_utf8_lossy(chain).into_owned(), String::from_utf8(name).ok()?))
-        })
+        let snapshots = self
+            .root
+            .at(&[SCHEMA, NAMESPACE, b"snapshots", SNAPSHOTTER.as_bytes()]);
+        snapshots
+            .into_iter()
+            .flat_map(Bucket::buckets)
+            .filter_map(|(chain, snapshot)| {
+                let name = snapshot.value(b"name")?.to_vec();
+                Some((
+                    String::from_utf8_lossy(chain).into_owned(),
+                    String::from_utf8(name).ok()?,
+                ))
+            })
     }
 
     /// dockerd's images, by name.

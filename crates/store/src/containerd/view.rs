@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use vcontainer_image::{ChainId, Digest, Manifest, ManifestOrIndex, Reference, Timestamp, parse_manifest_or_index};
+use vcontainer_image::{
+    ChainId, Digest, Manifest, ManifestOrIndex, Reference, Timestamp, parse_manifest_or_index,
+};
 
 use super::existing::Existing;
 use super::metadata::is_dangling;
@@ -16,8 +18,15 @@ pub(crate) fn read(dir: &StoreDir) -> Result<StoreView, StoreError> {
     let store = Existing::open(Some(dir.root()), Timestamp::default())?;
     let mut layers: BTreeMap<String, LayerView> = BTreeMap::new();
     for (chain, name) in store.metadata.snapshots() {
-        let Some(snapshot) = store.snapshots.get(&name).filter(|snapshot| snapshot.committed) else { continue };
-        let layer = LayerView { id: chain.clone(), diff_id: None, size: snapshot.usage.bytes, images: 0 };
+        let Some(snapshot) = store.snapshots.get(&name).filter(|snapshot| snapshot.committed) else {
+            continue;
+        };
+        let layer = LayerView {
+            id: chain.clone(),
+            diff_id: None,
+            size: snapshot.usage.bytes,
+            images: 0,
+        };
         layers.insert(chain, layer);
     }
     let mut targets: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
