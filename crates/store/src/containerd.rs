@@ -222,9 +222,9 @@ fn record_layers(
 ) -> Result<(), NotABucket> {
     for ((layer, place), outcome) in task.plan.layers.iter().zip(places).zip(outcomes) {
         if let Outcome::Written(facts) = outcome {
-            // containerd counts the blocks of the file system; here it is the bytes of the files, the same on every machine.
+            // containerd counts inodes and blocks of its file system; names and bytes are the same on every machine.
             let usage = Usage {
-                inodes: 0,
+                inodes: facts.names,
                 bytes: facts.content_size,
             };
             let parent = layer

@@ -133,6 +133,8 @@ pub(crate) struct LayerFacts {
     pub uncompressed_size: u64,
     /// Bytes of all content.
     pub content_size: u64,
+    /// Names in it, its root included.
+    pub names: u64,
     /// Owners.
     pub uids: BTreeSet<u32>,
     /// Groups.
@@ -288,6 +290,7 @@ impl<'a> Work<'a> {
         let outcome = Outcome::Written(LayerFacts {
             uncompressed_size: applied.uncompressed_size,
             content_size: applied.content_size,
+            names: applied.tree.len() as u64,
             uids: applied.uids,
             gids: applied.gids,
         });
