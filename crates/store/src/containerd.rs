@@ -11,6 +11,15 @@
 //! containerd itself makes everything else when it starts; its identity (`io.containerd.grpc.v1.introspection/uuid`) must not
 //! be shipped, or all devices would have the same.
 //!
+//! Decisions:
+//!
+//! - The snapshot numbers follow from the order of the layers; all times are the run's.
+//! - Of an index only the manifest that was chosen is there, as after a pull for one platform. The index itself is what the
+//!   image is called by, so that a pinned `name@sha256:…` works.
+//! - A layer of an existing store is shared when its two records and its directory are whole, else written anew under another
+//!   number. Records of others (namespaces, containers, leases, other snapshotters) are kept as they are.
+//! - An image that loses its last name stays without one, as after `docker tag`.
+//!
 //! Source: containerd, `plugins/content/local`, `plugins/snapshots/overlay/overlay.go`, and what the modules below name.
 
 mod content;
@@ -25,7 +34,7 @@ mod tests;
 
 use std::path::PathBuf;
 
-use vcontainer_image::{Digest, Document, Image, Index, ManifestOrIndex, parse_manifest_or_index};
+use vcontainer_image::{Digest, Document, Image, Index, ManifestOrIndex, Reference, parse_manifest_or_index};
 
 use self::content::Content;
 use self::existing::Existing;
@@ -43,6 +52,10 @@ pub(crate) const METADATA: &str = "io.containerd.metadata.v1.bolt";
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1.overlayfs";
 const META_DB: &str = "io.containerd.metadata.v1.bolt/meta.db";
 const SNAPSHOTS_DB: &str = "io.containerd.snapshotter.v1.overlayfs/metadata.db";
+
+/// How many layers an image may have: overlayfs stacks at most so many lower directories (Linux, `fs/overlayfs/params.c`,
+/// `OVL_MAX_STACK`), and containerd names them shortly enough for its mount options.
+const MAX_LAYERS: usize = 500;
 
 /// The file of a blob.
 fn blob_name(digest: Digest) -> String {
@@ -75,6 +88,18 @@ struct Place {
 /// # Errors
 /// See [`StoreError`].
 pub(crate) fn import(task: &Import<'_>) -> Result<ImportReport, StoreError> {
+    if let Some(StoreImage { image, .. }) = task
+        .images
+        .iter()
+        .find(|image| image.image.layers.len() > MAX_LAYERS)
+    {
+        return Err(StoreError::TooManyLayers {
+            image: image.origin.clone(),
+            layers: image.layers.len(),
+            limit: MAX_LAYERS,
+            engine: "containerd",
+        });
+    }
     let mut existing = Existing::open(task.target.existing.as_deref(), task.options.epoch)?;
     let places = places(task, &mut existing)?;
     directories(task)?;
@@ -114,8 +139,8 @@ pub(crate) fn import(task: &Import<'_>) -> Result<ImportReport, StoreError> {
             .map_err(|error| unusable(task, META_DB, &error))?;
         images.push(ImageReport {
             origin: image.image.origin.clone(),
-            names: image.names.iter().map(|name| name.familiar()).collect(),
-            id: target(image).digest,
+            names: image.names.iter().map(shown).collect(),
+            id: target(image.image).digest,
             layers: layers.clone(),
         });
     }
@@ -244,7 +269,6 @@ fn record_image(
     layers: &[usize],
     outcomes: &[Outcome],
 ) -> Result<(), NotABucket> {
-    let target = target(image);
     let StoreImage { image, names } = image;
     let metadata = &mut store.metadata;
     let top = layers.last().map(|layer| task.plan.layers[*layer].chain);
@@ -274,10 +298,10 @@ fn record_image(
         )?;
     }
     for name in names {
-        metadata.set_image(&full_name(name), &target)?;
+        metadata.set_image(&full_name(name), &target_of(image, name))?;
     }
     if names.is_empty() {
-        metadata.add_unnamed(&target)?;
+        metadata.add_unnamed(&target(image))?;
     }
     Ok(())
 }
@@ -298,12 +322,31 @@ fn index(image: &Image) -> Option<(&Document, Vec<Digest>)> {
 }
 
 /// What the names of an image lead to: as after a pull, the index if there is one.
-fn target(image: &StoreImage<'_>) -> Target {
-    let document = index(image.image).map_or(&image.image.manifest, |(index, _)| index);
+fn target(image: &Image) -> Target {
+    named_document(index(image).map_or(&image.manifest, |(index, _)| index))
+}
+
+/// The same for one name, which may be pinned to the manifest itself.
+fn target_of(image: &Image, name: &Reference) -> Target {
+    if name.digest() == Some(image.manifest.digest) {
+        return named_document(&image.manifest);
+    }
+    target(image)
+}
+
+fn named_document(document: &Document) -> Target {
     Target {
         digest: document.digest,
         media_type: document.media_type.clone(),
         size: document.bytes.len() as u64,
+    }
+}
+
+/// A name as the engine shows it.
+fn shown(name: &Reference) -> String {
+    match (name.tag(), name.digest()) {
+        (None, Some(digest)) => format!("{}@{digest}", name.familiar_name()),
+        _ => format!("{}:{}", name.familiar_name(), name.tag_or_latest()),
     }
 }
 

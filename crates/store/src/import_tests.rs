@@ -1,6 +1,7 @@
 //! Imports of tiny images, looked at as lists of files: no engine, no privilege.
 
 mod additive;
+mod containerd_files;
 mod docker_files;
 mod memory_sink;
 mod order;

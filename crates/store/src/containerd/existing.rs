@@ -59,32 +59,22 @@ impl Existing {
         })
     }
 
-    /// The unpacked layer of a chain.
+    /// The unpacked layer of a chain, if all of it is there: both records and the directory.
     ///
     /// # Errors
-    /// The store says that it has it, but hasn't.
+    /// The directory cannot be looked at.
     pub fn layer(&self, chain: ChainId) -> Result<Option<Unpacked>, StoreError> {
         let (Some(dir), Some(name)) = (&self.dir, self.metadata.snapshot(chain)) else {
             return Ok(None);
         };
-        let broken = |path, what: String| Err(StoreError::Existing { path, what });
         let Some(snapshot) = self.snapshots.get(name).filter(|snapshot| snapshot.committed) else {
-            let what = format!("it has no finished snapshot `{name}`, of which {META_DB} speaks");
-            return broken(dir.path(SNAPSHOTS_DB), what);
+            return Ok(None);
         };
         let content = content_name(snapshot.id);
-        let path = dir.path(&content);
-        if !dir.is_dir(&content)? {
-            return broken(
-                path,
-                format!("it is not the directory that the snapshot `{name}` should have"),
-            );
-        }
-        let name = name.to_owned();
-        Ok(Some(Unpacked {
-            name,
+        Ok(dir.is_dir(&content)?.then(|| Unpacked {
+            name: name.to_owned(),
             id: snapshot.id,
-            path,
+            path: dir.path(&content),
         }))
     }
 

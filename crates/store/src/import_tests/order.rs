@@ -10,7 +10,11 @@ use super::tiny_image::{labelled_image, tiny_image};
 use super::{bundle, named, options, try_bundle};
 use crate::{StoreError, StoreKind, StoreTarget, import};
 
-const KINDS: [StoreKind; 2] = [StoreKind::DockerOverlay2, StoreKind::PodmanOverlay];
+const KINDS: [StoreKind; 3] = [
+    StoreKind::DockerOverlay2,
+    StoreKind::PodmanOverlay,
+    StoreKind::DockerContainerd,
+];
 
 fn entries(kind: StoreKind, images: &[(&Image, &str)], parallelism: usize) -> Entries {
     let target = StoreTarget {

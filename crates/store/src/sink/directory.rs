@@ -162,6 +162,12 @@ impl Sink for DirectorySink {
         })
     }
 
+    fn file_first(&self, path: &TreePath, meta: &Meta, content: &[u8]) -> Result<(), SinkError> {
+        self.file(path, meta, content)?;
+        self.plan().bring_forward(path);
+        Ok(())
+    }
+
     fn stream(
         &self,
         path: &TreePath,

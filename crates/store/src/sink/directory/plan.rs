@@ -290,6 +290,17 @@ impl Plan {
         }
     }
 
+    /// Lets the file `path` be put in place before everything else but the directories that it lies in. In an atomic
+    /// directory, where it has no step of its own, that changes nothing.
+    pub fn bring_forward(&mut self, path: &TreePath) {
+        let parents = upwards(path).skip(1).filter_map(|parent| self.items.get(&parent));
+        // Of equal steps the outer path comes first.
+        let order = parents.map(|item| item.order).max().unwrap_or(0);
+        if let Some(item) = self.items.get_mut(path) {
+            item.order = order;
+        }
+    }
+
     pub fn directory(&mut self, path: &TreePath, meta: &Meta) -> Result<(), SinkError> {
         const ACTION: &str = "create the directory";
         match self.found(path)? {

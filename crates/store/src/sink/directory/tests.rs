@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use vcontainer_image::Timestamp;
 
+use super::journal::Step;
 use super::*;
 
 /// How many points are passed before the process dies; negative: it does not.
@@ -480,4 +481,46 @@ fn foreign_journals_and_staging_directories_are_not_trusted() {
     fs::remove_file(root.join(".vcontainer-journal")).unwrap();
     symlink("/etc/passwd", root.join(".vcontainer-journal")).unwrap();
     assert!(DirectorySink::open(&rootfs, DirectoryOptions::default()).is_err());
+}
+
+#[test]
+fn a_file_that_comes_first_is_put_in_place_before_what_was_written_before() {
+    for there in [true, false] {
+        let root = temporary_root();
+        if there {
+            fs::create_dir_all(root.path().join("store/index")).unwrap();
+        }
+        let sink = open(root.path());
+        sink.directory(&path("store"), &meta(0o755)).unwrap();
+        sink.directory(&path("store/index"), &meta(0o755)).unwrap();
+        sink.directory(&path("store/data"), &meta(0o755)).unwrap();
+        sink.file(&path("store/data/x"), &meta(0o644), b"x").unwrap();
+        sink.file(&path("store/last"), &meta(0o644), b"last").unwrap();
+        sink.file_first(&path("store/index/first"), &meta(0o644), b"first")
+            .unwrap();
+        let (journal, _) = sink.plan().journal().unwrap();
+        let steps: Vec<String> = journal
+            .steps
+            .iter()
+            .map(|step| {
+                let (Step::Place { to, .. } | Step::Exchange { to, .. }) = step;
+                to.to_string()
+            })
+            .collect();
+        let new = ["/store", "/store/index"];
+        let wanted = [
+            "/store/index/first",
+            "/store/data",
+            "/store/data/x",
+            "/store/last",
+        ];
+        let wanted: Vec<&str> = if there {
+            wanted.to_vec()
+        } else {
+            new.into_iter().chain(wanted).collect()
+        };
+        assert_eq!(steps, wanted);
+        Box::new(sink).commit().unwrap();
+        assert_eq!(fs::read(root.path().join("store/index/first")).unwrap(), b"first");
+    }
 }
