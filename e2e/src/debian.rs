@@ -116,6 +116,20 @@ impl Suite {
         Ok(path)
     }
 
+    /// The static busybox of this release, for images that are run.
+    ///
+    /// # Errors
+    /// As [`Suite::path`], or it cannot be read.
+    pub fn busybox(self) -> Result<Vec<u8>> {
+        let path = self.path()?.join("usr/bin/busybox");
+        let path = if path.exists() {
+            path
+        } else {
+            self.path()?.join("bin/busybox")
+        };
+        fs::read(&path).with_context(|| format!("reading {}", path.display()))
+    }
+
     fn cached(self) -> Result<PathBuf> {
         Ok(cache::directory()?
             .join("roots")

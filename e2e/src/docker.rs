@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 
+use crate::engine::Engine;
 use crate::machine::Machine;
 use crate::process::Command;
 
@@ -69,31 +69,6 @@ impl<'a> Docker<'a> {
         Ok(docker)
     }
 
-    /// `docker WORDS`, returning what it printed.
-    ///
-    /// # Errors
-    /// It fails; the error holds what it said.
-    pub fn cli(&self, words: &[&str]) -> Result<String> {
-        self.command().args(words).output()
-    }
-
-    /// `docker` as a command to complete.
-    pub fn command(&self) -> Command {
-        // The classic builder: Debian packages BuildKit's client apart.
-        self.machine.command("env").args(["DOCKER_BUILDKIT=0", "docker"])
-    }
-
-    /// `docker image inspect NAME`: the one object.
-    ///
-    /// # Errors
-    /// The image isn't there.
-    pub fn inspect(&self, name: &str) -> Result<Value> {
-        let text = self.cli(&["image", "inspect", name])?;
-        let mut list: Vec<Value> = serde_json::from_str(&text).context("reading `docker image inspect`")?;
-        list.pop()
-            .with_context(|| format!("`docker image inspect {name}` printed an empty list"))
-    }
-
     /// What the daemon logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -146,6 +121,17 @@ impl<'a> Docker<'a> {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+}
+
+impl Engine for Docker<'_> {
+    fn machine(&self) -> &Machine {
+        self.machine
+    }
+
+    fn command(&self) -> Command {
+        // The classic builder: Debian packages BuildKit's client apart.
+        self.machine.command("env").args(["DOCKER_BUILDKIT=0", "docker"])
     }
 }
 

@@ -1,8 +1,8 @@
 //! A real Podman in a [`Machine`].
 
 use anyhow::{Context, Result};
-use serde_json::Value;
 
+use crate::engine::Engine;
 use crate::machine::Machine;
 use crate::process::Command;
 
@@ -25,28 +25,14 @@ impl<'a> Podman<'a> {
             .context("giving Podman a pure view of cgroups version 2")?;
         Ok(Self { machine })
     }
+}
 
-    /// `podman WORDS`, returning what it printed.
-    ///
-    /// # Errors
-    /// It fails; the error holds what it said.
-    pub fn cli(&self, words: &[&str]) -> Result<String> {
-        self.command().args(words).output()
+impl Engine for Podman<'_> {
+    fn machine(&self) -> &Machine {
+        self.machine
     }
 
-    /// `podman` as a command to complete.
-    pub fn command(&self) -> Command {
+    fn command(&self) -> Command {
         self.machine.command("podman")
-    }
-
-    /// `podman image inspect NAME`: the one object.
-    ///
-    /// # Errors
-    /// The image isn't there.
-    pub fn inspect(&self, name: &str) -> Result<Value> {
-        let text = self.cli(&["image", "inspect", name])?;
-        let mut list: Vec<Value> = serde_json::from_str(&text).context("reading `podman image inspect`")?;
-        list.pop()
-            .with_context(|| format!("`podman image inspect {name}` printed an empty list"))
     }
 }

@@ -1,0 +1,156 @@
+//! What the tests ask of an engine, Docker or Podman: the same words, and the same ways to look at an image.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::machine::Machine;
+use crate::process::Command;
+use crate::{layout, tree};
+
+/// A real engine in a machine.
+pub trait Engine {
+    /// Where it runs.
+    fn machine(&self) -> &Machine;
+
+    /// Its command-line program, to be completed with words.
+    fn command(&self) -> Command;
+
+    /// Runs its command-line program and returns what that printed.
+    ///
+    /// # Errors
+    /// It fails; the error holds what it said.
+    fn cli(&self, words: &[&str]) -> Result<String> {
+        self.command().args(words).output()
+    }
+
+    /// Runs a container of this image to its end and returns what it printed. An empty `words` means the command of
+    /// the image.
+    ///
+    /// # Errors
+    /// It fails; the error holds what it said.
+    fn run(&self, image: &str, words: &[&str]) -> Result<String> {
+        self.command()
+            .args(["run", "--rm", "--network=none", image])
+            .args(words)
+            .output()
+    }
+
+    /// `image inspect NAME`: the one object.
+    ///
+    /// # Errors
+    /// The image isn't there.
+    fn inspect(&self, name: &str) -> Result<Value> {
+        let text = self.cli(&["image", "inspect", name])?;
+        let mut list: Vec<Value> = serde_json::from_str(&text).context("reading `image inspect`")?;
+        list.pop()
+            .with_context(|| format!("`image inspect {name}` printed an empty list"))
+    }
+
+    /// The file tree that a container of this image sees, mounted from the directories that the engine names.
+    ///
+    /// # Errors
+    /// The image isn't there, or isn't stored as overlay directories.
+    fn merged_tree(&self, name: &str) -> Result<tree::Tree> {
+        let inspect = self.inspect(name)?;
+        let data = &inspect["GraphDriver"]["Data"];
+        let top = data["UpperDir"]
+            .as_str()
+            .with_context(|| format!("the engine names no directory of {name}"))?;
+        let machine = self.machine();
+        machine
+            .command("mkdir")
+            .args(["-p", "/merged", "/layer"])
+            .output()?;
+        match data["LowerDir"].as_str() {
+            Some(lower) => {
+                // By short links: `mount` passes at most 255 bytes of lower directories on to newer kernels.
+                let mut links = Vec::new();
+                for (number, layer) in std::iter::once(top).chain(lower.split(':')).enumerate() {
+                    links.push(format!("/layer/{number}"));
+                    machine
+                        .command("ln")
+                        .args(["-sfn", layer, &format!("/layer/{number}")])
+                        .output()?;
+                }
+                let layers = format!("lowerdir={}", links.join(":"));
+                machine
+                    .command("mount")
+                    .args(["-t", "overlay", "-o", &layers, "overlay", "/merged"])
+                    .output()?;
+            }
+            None => {
+                machine
+                    .command("mount")
+                    .args(["--bind", top, "/merged"])
+                    .output()?;
+            }
+        }
+        let tree = tree::read(&machine.host_path("/merged"));
+        machine.command("umount").arg("/merged").output()?;
+        tree
+    }
+
+    /// Saves the image as a `docker save` archive and returns what is in it.
+    ///
+    /// # Errors
+    /// The engine cannot save it, or the archive isn't one.
+    fn save(&self, name: &str) -> Result<Saved> {
+        let directory =
+            tempfile::tempdir_in(self.machine().shared()).context("making a directory to save into")?;
+        let file_name = directory
+            .path()
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let archive = format!("{}/{file_name}/image.tar", Machine::SHARED);
+        self.cli(&["save", "-o", &archive, name])?;
+        let unpacked = directory.path().join("unpacked");
+        fs::create_dir(&unpacked).context("making a directory to unpack into")?;
+        Command::new("tar")
+            .arg("-xf")
+            .arg(directory.path().join("image.tar"))
+            .arg("-C")
+            .arg(&unpacked)
+            .output()?;
+        Saved::read(&unpacked)
+    }
+}
+
+/// Digests of what an engine saved: of the configuration and of each uncompressed layer, base first.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// Digest of the configuration.
+    pub config: String,
+    /// Digests of the layers.
+    pub layers: Vec<String>,
+}
+
+impl Saved {
+    /// Reads an unpacked `docker save` archive, of any version: `manifest.json` names the files.
+    fn read(unpacked: &Path) -> Result<Self> {
+        let read = |name: &str| {
+            fs::read(unpacked.join(name)).with_context(|| format!("reading {name} of the saved image"))
+        };
+        let manifest: Value = serde_json::from_slice(&read("manifest.json")?)
+            .context("reading manifest.json of the saved image")?;
+        let image = &manifest[0];
+        let name = |value: &Value| {
+            value
+                .as_str()
+                .map(str::to_owned)
+                .context("manifest.json has no such name")
+        };
+        let config = layout::digest(&read(&name(&image["Config"])?)?);
+        let layers = image["Layers"]
+            .as_array()
+            .context("manifest.json has no layers")?
+            .iter()
+            .map(|layer| Ok(layout::digest(&read(&name(layer)?)?)))
+            .collect::<Result<_>>()?;
+        Ok(Self { config, layers })
+    }
+}
