@@ -18,10 +18,10 @@ mod existing;
 mod repositories;
 mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use vcontainer_image::{ChainId, Digest};
+use vcontainer_image::{ChainId, DiffId, Digest};
 
 use self::existing::Existing;
 use self::repositories::Repositories;
@@ -212,29 +212,33 @@ impl Docker<'_> {
             task.directory(&format!("image/overlay2/distribution/{folder}"), 0o755)?;
             task.directory(&format!("image/overlay2/distribution/{folder}/sha256"), 0o755)?;
         }
-        // The same content can lie at several depths; its file is written once.
-        let mut blobs_of = std::collections::BTreeMap::new();
+        // The same content can lie at several depths; its files are written once.
+        let mut blobs_of: BTreeMap<DiffId, BTreeSet<(Digest, String)>> = BTreeMap::new();
+        let mut diff_of: BTreeMap<Digest, DiffId> = BTreeMap::new();
         for (layer, outcome) in task.plan.layers.iter().zip(outcomes) {
             let blob = layer.source.digest;
             let known = matches!(outcome, Outcome::Written(_)) || existing.knows_blob(blob, layer.diff_id)?;
             if !known {
                 continue;
             }
-            let blobs: &mut BTreeSet<(Digest, String)> = blobs_of.entry(layer.diff_id).or_default();
+            diff_of.insert(blob, layer.diff_id);
             for user in &layer.users {
                 // An image that ships the same content in another blob does not vouch for this one.
                 let StoreImage { image, names } = &task.images[*user];
                 if image.layers[layer.number - 1].digest == blob {
-                    blobs.extend(names.iter().map(|name| (blob, name.canonical_name())));
+                    let names = names.iter().map(|name| (blob, name.canonical_name()));
+                    blobs_of.entry(layer.diff_id).or_default().extend(names);
                 }
             }
+        }
+        for (blob, diff_id) in diff_of {
             let name = format!(
                 "image/overlay2/distribution/diffid-by-digest/sha256/{}",
                 blob.hex()
             );
-            task.file(&name, 0o644, layer.diff_id.0.to_string().as_bytes())?;
+            task.file(&name, 0o644, diff_id.0.to_string().as_bytes())?;
         }
-        for (diff_id, blobs) in blobs_of.into_iter().filter(|(_, blobs)| !blobs.is_empty()) {
+        for (diff_id, blobs) in blobs_of {
             let name = format!("v2metadata-by-diffid/sha256/{}", diff_id.0.hex());
             let mut content = existing.distribution(&name)?;
             for (blob, repository) in blobs {
@@ -267,6 +271,7 @@ impl Docker<'_> {
                     shown.push(format!("{familiar}@{digest}"));
                 }
             }
+            shown.dedup();
             let origin = image.image.origin.clone();
             images.push(ImageReport {
                 origin,

@@ -238,7 +238,7 @@ impl Import<'_> {
     }
 }
 
-/// The images sorted by name, equal ones merged.
+/// The images sorted by name, equal ones merged: the names of all lead to the one that is written.
 ///
 /// # Errors
 /// Two different images with one name.
@@ -264,12 +264,16 @@ fn sorted<'a>(kind: StoreKind, images: &[StoreImage<'a>]) -> Result<Vec<StoreIma
             image: image.image,
             names: Vec::new(),
         });
+        // One image whose layers were compressed in two ways: which one is taken must not depend on the order.
+        if image.repo_digest() < known.repo_digest() {
+            known.image = image.image;
+        }
         known.names.extend(image.names.iter().cloned());
     }
     let mut sorted: Vec<StoreImage<'a>> = merged.into_values().collect();
     for image in &mut sorted {
-        image.names.sort_by_key(full_name);
-        image.names.dedup_by_key(|name| full_name(name));
+        image.names.sort_by_key(|name| (full_name(name), name.digest()));
+        image.names.dedup();
     }
     // Images without a name come first, in the order of their IDs, which the map has established.
     sorted.sort_by_key(|image| image.names.first().map(full_name));

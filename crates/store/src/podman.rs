@@ -220,7 +220,8 @@ impl Podman<'_> {
         let task = self.task;
         let mut reports = Vec::with_capacity(task.images.len());
         for (image, layers) in task.images.iter().zip(&task.plan.images) {
-            let names: Vec<String> = image.names.iter().map(full_name).collect();
+            let mut names: Vec<String> = image.names.iter().map(full_name).collect();
+            names.dedup();
             let image = image.image;
             let mut documents = vec![(image.config.digest.to_string(), &image.config)];
             if let Some(list) = &image.index {

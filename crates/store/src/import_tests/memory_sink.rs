@@ -92,7 +92,10 @@ impl MemorySink {
             meta: meta.clone(),
             content,
         };
-        self.entries.lock().unwrap().insert(path, entry);
+        let directory = entry.kind == EntryKind::Directory;
+        let before = self.entries.lock().unwrap().insert(path.clone(), entry);
+        // A stream cannot take back what it has written.
+        assert!(before.is_none() || directory, "{path} was written twice");
     }
 }
 
