@@ -239,16 +239,19 @@ impl Plan {
         target: &Target,
         docker_store: docker::Store,
     ) -> Result<(), PlanError> {
-        let (kind, root, version) = match engine {
+        let (kind, root, version, netavark) = match engine {
             Engine::Docker(docker) => {
                 self.warnings.extend(docker.warnings.iter().cloned());
                 let kind = match docker_store {
                     docker::Store::Overlay2 => StoreKind::DockerOverlay2,
                     docker::Store::Containerd => StoreKind::DockerContainerd,
                 };
-                (kind, docker.root.clone(), docker.version)
+                (kind, docker.root.clone(), docker.version, false)
             }
-            Engine::Podman(podman) => (StoreKind::PodmanOverlay, podman.root.clone(), podman.version),
+            Engine::Podman(podman) => {
+                let kind = StoreKind::PodmanOverlay;
+                (kind, podman.root.clone(), podman.version, podman.netavark)
+            }
         };
         let existing = target
             .rootfs()
@@ -262,7 +265,12 @@ impl Plan {
         }
         self.stores.push(PlannedStore {
             runtime: engine.runtime(),
-            target: StoreTarget { kind, root, existing },
+            target: StoreTarget {
+                kind,
+                root,
+                existing,
+                netavark,
+            },
             version,
             images,
         });

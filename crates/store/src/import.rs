@@ -29,6 +29,11 @@ pub struct StoreTarget {
     pub root: TreePath,
     /// Where that directory is on this machine, if the target has it already.
     pub existing: Option<PathBuf>,
+    /// Whether the target's Podman has netavark; without meaning for other stores.
+    ///
+    /// Podman 4 takes a store with images for one of an older Podman and falls back to CNI, unless a file in the store
+    /// says `netavark`. Where there is no netavark that file would make Podman 4 fail at every command.
+    pub netavark: bool,
 }
 
 /// An image and what it is to be called.

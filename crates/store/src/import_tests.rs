@@ -50,6 +50,7 @@ fn try_bundle(
         kind,
         root: TreePath::clean(b"var/lib/store").unwrap(),
         existing: store.exists().then_some(store),
+        netavark: true,
     };
     import(&target, &named(images), sink, &options(4), &())
 }

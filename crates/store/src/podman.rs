@@ -10,8 +10,7 @@
 //!   moves to the new one, as with `podman tag`; the old image keeps it in its history.
 //! - A layer of an existing store is shared when its record and its directory are whole; otherwise it is written anew.
 //! - For a source of several platforms the index is kept beside the manifest, so that `name@sha256:<index>` works.
-//! - `defaultNetworkBackend` is written: without it Podman 4 takes a store that has images for one of an older Podman
-//!   and falls back to CNI.
+//! - `defaultNetworkBackend` is written when the target has netavark: see [`crate::StoreTarget::netavark`].
 //! - Nothing is written that holds the absolute path of the store (`db.sql`, `libpod/bolt_state.db`).
 
 mod existing;
@@ -79,13 +78,16 @@ pub(crate) fn import(task: &Import<'_>) -> Result<ImportReport, StoreError> {
     task.directory("overlay-layers", 0o700)?;
     task.directory("overlay-images", 0o700)?;
     let outcomes = write_layers(task, &store)?;
-    for (name, content) in [
-        ("defaultNetworkBackend", &b"netavark"[..]),
-        ("overlay-layers/layers.lock", b""),
-        ("overlay-images/images.lock", b""),
-    ] {
+    let mut files = vec![
+        ("overlay-layers/layers.lock", ""),
+        ("overlay-images/images.lock", ""),
+    ];
+    if task.target.netavark {
+        files.push(("defaultNetworkBackend", "netavark"));
+    }
+    for (name, content) in files {
         if !existing.has(name)? {
-            task.file(name, 0o644, content)?;
+            task.file(name, 0o644, content.as_bytes())?;
         }
     }
     let layers = store.layers(existing.layers, &outcomes);

@@ -23,6 +23,14 @@ const GENERATORS: [&str; 5] = [
     "/usr/local/libexec/podman/quadlet",
 ];
 
+/// Where Podman looks for netavark: containers.conf(5), `helper_binaries_dir`.
+const NETAVARK: [&str; 4] = [
+    "/usr/local/libexec/podman/netavark",
+    "/usr/local/lib/podman/netavark",
+    "/usr/libexec/podman/netavark",
+    "/usr/lib/podman/netavark",
+];
+
 /// The configuration, the file that replaces the other first.
 const CONFIGS: [&str; 2] = [
     "/etc/containers/storage.conf",
@@ -41,6 +49,8 @@ pub struct Podman {
     pub root: TreePath,
     /// Whether its generator makes units of Quadlet files.
     pub quadlet: bool,
+    /// Whether it has netavark for its networks; Podman 4 may have CNI instead.
+    pub netavark: bool,
 }
 
 #[derive(Deserialize, Default)]
@@ -68,20 +78,22 @@ impl Target {
         let program = self.program(Runtime::Podman, &PROGRAMS)?;
         let version = self.packages.version(&PACKAGES);
         let (root, setting) = self.storage()?;
-        let quadlet = match &self.rootfs {
+        let (quadlet, netavark) = match &self.rootfs {
             // What comes later is taken to be current.
-            _ if self.trust.target && version.is_none() => true,
-            None => true,
-            Some(rootfs) => {
+            _ if self.trust.target && version.is_none() => (true, true),
+            None => (true, true),
+            Some(rootfs) => (
                 version.is_none_or(|version| version >= quadlet::SINCE)
-                    && first_of(rootfs, &GENERATORS)?.is_some()
-            }
+                    && first_of(rootfs, &GENERATORS)?.is_some(),
+                first_of(rootfs, &NETAVARK)?.is_some(),
+            ),
         };
         Ok(Podman {
             version,
             program,
             root: self.store_root(&root, "Podman", setting)?,
             quadlet,
+            netavark,
         })
     }
 

@@ -407,6 +407,24 @@ fn quadlet_needs_its_generator_and_podman_4_4() {
 }
 
 #[test]
+fn netavark_is_found_where_podman_looks() {
+    assert!(!Root::new(&[]).podman().unwrap().netavark);
+    assert!(
+        Root::new(&[("usr/lib/podman/netavark", "")])
+            .podman()
+            .unwrap()
+            .netavark
+    );
+    assert!(
+        Target::read(None, Trust::default())
+            .unwrap()
+            .podman()
+            .unwrap()
+            .netavark
+    );
+}
+
+#[test]
 fn units_go_where_a_merged_usr_has_them() {
     let root = Root::new(&[]);
     let directory = |root: &Root| root.target(Trust::default()).unit_directory().unwrap();

@@ -21,6 +21,7 @@ fn entries(kind: StoreKind, images: &[(&Image, &str)], parallelism: usize) -> En
         kind,
         root: TreePath::clean(b"store").unwrap(),
         existing: None,
+        netavark: true,
     };
     let sink = MemorySink::new(parallelism);
     import(&target, &named(images), &sink, &options(parallelism), &()).unwrap();

@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 use tempfile::tempdir;
-use vcontainer_image::Document;
+use vcontainer_image::{Document, TreePath};
 
+use super::memory_sink::MemorySink;
 use super::tiny_image::tiny_image;
-use super::{bundle, named_listing};
-use crate::StoreKind;
+use super::{bundle, named, named_listing, options};
+use crate::{StoreKind, StoreTarget, import};
 
 #[test]
 fn a_store_has_exactly_these_files() {
@@ -99,4 +100,20 @@ fn indexes_come_last() {
         .unwrap();
     assert!(last_layer < position("layers.json"));
     assert!(position("layers.json") < position("/manifest"));
+}
+
+#[test]
+fn no_network_is_chosen_for_a_podman_without_netavark() {
+    let folder = tempdir().unwrap();
+    let image = tiny_image(folder.path(), &[&["a"]]);
+    let target = StoreTarget {
+        kind: StoreKind::PodmanOverlay,
+        root: TreePath::clean(b"store").unwrap(),
+        existing: None,
+        netavark: false,
+    };
+    let sink = MemorySink::new(1);
+    import(&target, &named(&[(&image, "app")]), &sink, &options(1), &()).unwrap();
+    assert!(!sink.entries().contains_key("store/defaultNetworkBackend"));
+    assert!(sink.entries().contains_key("store/overlay-images/images.json"));
 }
