@@ -1,0 +1,4 @@
+//! The commands.
+
+pub mod bundle;
+pub mod inspect;

@@ -1,0 +1,20 @@
+//! The command line of `vcontainer`. The definitions in [`args`] are what man pages and completions are made from.
+
+pub mod args;
+mod commands;
+mod output;
+mod progress;
+mod settings;
+
+pub use output::{Exit, report_error};
+
+/// Runs the command that `args` ask for.
+///
+/// # Errors
+/// Whatever goes wrong, for [`report_error`].
+pub fn run(args: args::Args) -> anyhow::Result<()> {
+    match args.command {
+        args::Command::Bundle(args) => commands::bundle::run(&args),
+        args::Command::Inspect(args) => commands::inspect::run(&args),
+    }
+}

@@ -1,0 +1,91 @@
+//! What people read: errors, warnings, exit codes.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// How the program ends. Documented in `--help`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Success = 0,
+    /// Something given is wrong, or could not be read or written.
+    Failure = 1,
+    /// The command line could not be understood (clap's own code).
+    Usage = 2,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Tells an error and what caused it on standard error, and what to exit with.
+#[must_use]
+pub fn report_error(error: &anyhow::Error) -> Exit {
+    let mut text = format!("error: {error}\n");
+    for cause in error.chain().skip(1) {
+        text.push_str(&format!("  caused by: {cause}\n"));
+    }
+    // Nothing more can be told when standard error is closed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    Exit::Failure
+}
+
+/// Tells something that deserves attention and does not stop the work.
+pub fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "warning: {text}");
+}
+
+/// Writes a result to standard output. A reader that went away (`| head`) is no error.
+///
+/// # Errors
+/// Standard output cannot be written.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    use anyhow::Context as _;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("cannot write to standard output"),
+    }
+}
+
+/// Lines of cells as columns with two spaces between them; the last column is not padded.
+#[must_use]
+pub fn columns(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (index, cell) in row.iter().enumerate() {
+            line.push_str(cell);
+            if index + 1 < row.len() {
+                line.extend(std::iter::repeat_n(' ', width(index) + 2 - cell.chars().count()));
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A number of bytes for people.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    indicatif::HumanBytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let row = |cells: &[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>();
+        let text = columns(&[row(&["A", "LONGER", ""]), row(&["größe", "x", "end"])]);
+        assert_eq!(text, "A      LONGER\ngröße  x       end\n");
+    }
+}

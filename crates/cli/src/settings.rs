@@ -1,0 +1,28 @@
+//! What comes from the environment besides options: the time of reproducible builds.
+
+use anyhow::{Context as _, Result};
+use vcontainer_image::Timestamp;
+
+/// The time of everything that has none of its own: `SOURCE_DATE_EPOCH`
+/// (<https://reproducible-builds.org/specs/source-date-epoch/>), or 0.
+///
+/// # Errors
+/// A value that is no number of seconds.
+pub fn source_date_epoch() -> Result<Timestamp> {
+    let seconds = match std::env::var_os("SOURCE_DATE_EPOCH") {
+        None => 0,
+        Some(value) => value
+            .to_str()
+            .and_then(|text| text.parse().ok())
+            .filter(|seconds| *seconds >= 0)
+            .with_context(|| {
+                format!(
+                    "SOURCE_DATE_EPOCH is {value:?}: it must be a number of seconds since 1970, or not set"
+                )
+            })?,
+    };
+    Ok(Timestamp {
+        seconds,
+        nanoseconds: 0,
+    })
+}
