@@ -139,10 +139,22 @@ pub enum PlanError {
     },
     /// The target does not take it.
     #[error(transparent)]
-    Target(#[from] TargetError),
+    Target(Box<TargetError>),
     /// A service cannot be made.
     #[error(transparent)]
-    Service(#[from] ServiceError),
+    Service(Box<ServiceError>),
+}
+
+impl From<TargetError> for PlanError {
+    fn from(error: TargetError) -> Self {
+        Self::Target(Box::new(error))
+    }
+}
+
+impl From<ServiceError> for PlanError {
+    fn from(error: ServiceError) -> Self {
+        Self::Service(Box::new(error))
+    }
 }
 
 /// A request with what has been found out about it.

@@ -64,7 +64,7 @@ pub struct ServiceFile {
 pub enum ServiceError {
     /// The target does not allow it.
     #[error(transparent)]
-    Target(#[from] TargetError),
+    Target(Box<TargetError>),
     /// The user's own file cannot be read.
     #[error("cannot read the service file `{}` of container `{container}`", path.display())]
     Read {
@@ -83,6 +83,12 @@ pub enum ServiceError {
         /// A sentence.
         what: String,
     },
+}
+
+impl From<TargetError> for ServiceError {
+    fn from(error: TargetError) -> Self {
+        Self::Target(Box::new(error))
+    }
 }
 
 /// The engine that runs a container.

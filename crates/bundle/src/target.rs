@@ -16,10 +16,10 @@ use vcontainer_image::{Platform, TreePath, TreePathError};
 use vcontainer_store::{Rootfs, RootfsError};
 
 pub use machine::Machine;
+pub use mounts::Mount;
 pub use version::Version;
 
 use crate::grammar::Runtime;
-use mounts::Mount;
 use packages::Packages;
 
 /// No configuration file or package database is larger than this many bytes.
@@ -98,17 +98,16 @@ pub enum TargetError {
     },
     /// Another file system will be mounted over the store.
     #[error(
-        "the target mounts `{mounted}` on `{point}` (`{file}`), which would hide the {engine} store in `{root}`; give \
-         the engine a {setting} outside of it, or, if `{point}` is made from this root filesystem, bundle with \
-         --allow-mounted"
+        "the target mounts `{}` on `{}` (`{}`), which would hide the {engine} store in `{root}`; give the engine a \
+         {setting} outside of it, or, if `{}` is made from this root filesystem, bundle with --allow-mounted",
+        mount.what,
+        mount.point,
+        mount.file,
+        mount.point
     )]
     Mounted {
-        /// What is mounted.
-        mounted: String,
-        /// Where.
-        point: String,
-        /// Which file says so.
-        file: String,
+        /// What is mounted where.
+        mount: Box<Mount>,
         /// Whose store.
         engine: &'static str,
         /// Where the store lies.
@@ -293,9 +292,7 @@ impl Target {
         let physical = self.resolve(root)?;
         match self.mounts.iter().find(|mount| mount.covers(&physical)) {
             Some(mount) if !self.trust.mounts => Err(TargetError::Mounted {
-                mounted: mount.what.clone(),
-                point: mount.point.to_string(),
-                file: mount.file.clone(),
+                mount: Box::new(mount.clone()),
                 engine,
                 root: root.to_owned(),
                 setting,

@@ -26,11 +26,12 @@ Exit status:
 const BUNDLE_EXAMPLES: &str = "\
 Examples:
   Into a root filesystem directory (as root, or under fakeroot or pseudo):
-    vcontainer bundle --images deploy --rootfs rootfs 'myapp-container:docker:autostart' 'mydb:podman'
+    vcontainer bundle --images deploy --rootfs rootfs myapp-container:docker:autostart mydb:podman
 
   As a tar stream, which needs no privilege; the target's configuration is read from rootfs:
-    vcontainer bundle --arch aarch64 --rootfs rootfs --tar containers.tar.zst myapp:docker:autostart
-    vcontainer bundle --arch aarch64 --tar - myapp:docker | tar -C elsewhere -x --xattrs --xattrs-include='*'
+    vcontainer bundle --rootfs rootfs --tar containers.tar.zst myapp:docker:autostart
+    vcontainer bundle --arch aarch64 --tar - myapp:docker |
+        tar --directory elsewhere --extract --xattrs --xattrs-include='*'
 
   An image file by its path, under a name of your own:
     vcontainer bundle --rootfs rootfs --image shop=./shop.tar shop:docker:autostart
@@ -38,12 +39,13 @@ Examples:
   From a file, with ports, volumes and so on (docs/formats/bundle-toml.md):
     vcontainer bundle --rootfs rootfs --config bundle.toml
 
-Entries are name[:runtime[:policy]][:external]; runtimes are docker and podman, policies autostart, always,
-unless-stopped, on-failure and no. See docs/guide/naming.md for how names become files, images and units.";
+Entries are name[:runtime[:policy]][:external]. Runtimes are docker and podman; policies are
+autostart, always, unless-stopped, on-failure and no. docs/guide/naming.md tells how names become
+files, images and units.";
 
 /// Puts containers into embedded Linux images at build time: no container engine, no VM, no root.
 #[derive(Debug, Parser)]
-#[command(name = "vcontainer", version, about, after_help = EXAMPLES, max_term_width = 110)]
+#[command(name = "vcontainer", version, about, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -147,7 +149,7 @@ pub struct Bundle {
     pub quiet: bool,
 
     /// Do not wait until everything is on the disk (a power cut may then leave a half-written store)
-    #[arg(long, help_heading = "Output", conflicts_with = "tar")]
+    #[arg(long, help_heading = "Output")]
     pub no_sync: bool,
 
     /// The largest layer, uncompressed, in bytes or with K, M, G, T (against layer bombs)

@@ -10,13 +10,13 @@ use crate::systemd_text::last_value;
 
 /// One mount, other than that of `/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mount {
+pub struct Mount {
     /// The device or file system.
-    pub(super) what: String,
+    pub what: String,
     /// Where it is mounted: the physical path in the root filesystem.
-    pub(super) point: TreePath,
+    pub point: TreePath,
     /// The file that says so.
-    pub(super) file: String,
+    pub file: String,
 }
 
 impl Mount {

@@ -1,0 +1,8 @@
+//! The built program, run as its users run it: what it writes, what it says, how it exits.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bundle;
+mod fixture;
+mod inspect;
+mod wrong_input;
