@@ -53,9 +53,10 @@ const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1.overlayfs";
 const META_DB: &str = "io.containerd.metadata.v1.bolt/meta.db";
 const SNAPSHOTS_DB: &str = "io.containerd.snapshotter.v1.overlayfs/metadata.db";
 
-/// How many layers an image may have: overlayfs stacks at most so many lower directories (Linux, `fs/overlayfs/params.c`,
-/// `OVL_MAX_STACK`), and containerd names them shortly enough for its mount options.
-const MAX_LAYERS: usize = 500;
+/// How many layers an image may have: overlayfs stacks at most 500 lower directories (Linux, `fs/overlayfs/params.h`,
+/// `OVL_MAX_STACK`), and dockerd puts one more between image and container. containerd names them shortly enough for its
+/// mount options.
+const MAX_LAYERS: usize = 499;
 
 /// The file of a blob.
 fn blob_name(digest: Digest) -> String {
