@@ -18,6 +18,10 @@ pub(crate) fn read(dir: &StoreDir) -> Result<StoreView, StoreError> {
     let store = Existing::open(Some(dir.root()), Timestamp::default())?;
     let mut layers: BTreeMap<String, LayerView> = BTreeMap::new();
     for (chain, name) in store.metadata.snapshots() {
+        // What lies between an image and a container is committed, too, but named after the container.
+        if chain.parse::<Digest>().is_err() {
+            continue;
+        }
         let Some(snapshot) = store.snapshots.get(&name).filter(|snapshot| snapshot.committed) else {
             continue;
         };
@@ -61,19 +65,37 @@ fn image(
     layers: &mut BTreeMap<String, LayerView>,
 ) -> Result<ImageView, StoreError> {
     let id = target.to_string();
-    let Some(manifest) = manifest(store, target)? else {
+    let mut best = None;
+    for manifest in manifests(store, target)? {
+        let config = store.document(manifest.config.digest)?;
+        let (image, diff_ids) = image_view(id.clone(), config.as_deref());
+        let chains: Vec<String> = ChainId::chain(&diff_ids)
+            .iter()
+            .map(|chain| chain.0.to_string())
+            .collect();
+        let unpacked = !chains.is_empty() && chains.iter().all(|chain| layers.contains_key(chain));
+        // Of the platforms of an image, show the one that is unpacked.
+        if unpacked || best.is_none() {
+            best = Some((image, diff_ids, chains, manifest));
+        }
+        if unpacked {
+            break;
+        }
+    }
+    let Some((mut image, diff_ids, chains, manifest)) = best else {
         let (mut image, _) = image_view(id, None);
         image.problems = vec!["it has no manifest".to_owned()];
         return Ok(image);
     };
-    let config = store.document(manifest.config.digest)?;
-    let (mut image, diff_ids) = image_view(id, config.as_deref());
-    for (chain, diff_id) in ChainId::chain(&diff_ids).into_iter().zip(diff_ids) {
-        let chain = chain.0.to_string();
-        if let Some(layer) = layers.get_mut(&chain) {
-            layer.diff_id = Some(diff_id.0);
+    for (chain, diff_id) in chains.into_iter().zip(diff_ids) {
+        match layers.get_mut(&chain) {
+            Some(layer) => {
+                layer.diff_id = Some(diff_id.0);
+                image.add_layer(chain, layers);
+            }
+            // Unpacked by the engine when it is needed, from its blob.
+            None => image.layers.push(chain),
         }
-        image.add_layer(chain, layers);
     }
     for layer in manifest.layers {
         if !store.blob(layer.digest, layer.size)? {
@@ -83,18 +105,19 @@ fn image(
     Ok(image)
 }
 
-/// The manifest that an image's name leads to: of the entries of an index, the first that the store has.
-fn manifest(store: &Existing, target: Digest) -> Result<Option<Manifest>, StoreError> {
+/// The manifests that an image's name leads to: of the entries of an index, those that the store has.
+fn manifests(store: &Existing, target: Digest) -> Result<Vec<Manifest>, StoreError> {
     let parse = |bytes: Vec<u8>| parse_manifest_or_index(&bytes, "").ok();
     let entries = match store.document(target)?.and_then(parse) {
-        None => return Ok(None),
-        Some(ManifestOrIndex::Manifest(manifest)) => return Ok(Some(*manifest)),
+        None => return Ok(Vec::new()),
+        Some(ManifestOrIndex::Manifest(manifest)) => return Ok(vec![*manifest]),
         Some(ManifestOrIndex::Index(index)) => index.manifests,
     };
+    let mut manifests = Vec::new();
     for entry in entries.iter().filter(|entry| !entry.is_no_image()) {
         if let Some(ManifestOrIndex::Manifest(manifest)) = store.document(entry.digest)?.and_then(parse) {
-            return Ok(Some(*manifest));
+            manifests.push(*manifest);
         }
     }
-    Ok(None)
+    Ok(manifests)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 use tempfile::tempdir;
-use vcontainer_image::{Digest, Image, OpenOptions, Platform, open};
+use vcontainer_image::{Digest, Document, Image, OpenOptions, Platform, open};
 
 use super::memory_sink::MemorySink;
 use super::tiny_image::{labelled_image, tiny_image};
@@ -56,7 +56,7 @@ fn records_come_after_what_they_speak_of() {
 }
 
 /// An index with the image and one of another platform, which is not there.
-fn of_two_platforms(folder: &Path, image: &Image) -> Image {
+fn of_two_platforms(folder: &Path, image: &Image, other: &Document) -> Image {
     let entry = |digest: Digest, size: usize, architecture: &str| {
         json!({
             "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": size,
@@ -64,7 +64,7 @@ fn of_two_platforms(folder: &Path, image: &Image) -> Image {
         })
     };
     let manifests = [
-        entry(Digest::of(b"elsewhere"), 9, "amd64"),
+        entry(other.digest, other.bytes.len(), "amd64"),
         entry(image.manifest.digest, image.manifest.bytes.len(), "arm64"),
     ];
     let media_type = "application/vnd.oci.image.index.v1+json";
@@ -82,7 +82,11 @@ fn of_two_platforms(folder: &Path, image: &Image) -> Image {
 fn an_image_of_several_platforms_is_known_by_its_index() {
     let folder = tempdir().unwrap();
     let single = tiny_image(folder.path(), &[BASE]);
-    let image = of_two_platforms(folder.path(), &single);
+    let elsewhere = Document::new(
+        "application/vnd.oci.image.manifest.v1+json",
+        b"elsewhere".to_vec(),
+    );
+    let image = of_two_platforms(folder.path(), &single, &elsewhere);
     let index = image.index.as_ref().unwrap().digest;
     let root = tempdir().unwrap();
     let (report, sink) = bundle(KIND, root.path(), &[(&image, "app")]);
@@ -109,6 +113,30 @@ fn an_image_of_several_platforms_is_known_by_its_index() {
         assert_eq!(view.images[0].id, target.to_string());
         assert_eq!(view.images[0].digests, [name]);
     }
+}
+
+#[test]
+fn the_unpacked_platform_of_an_image_is_shown() {
+    let folder = tempdir().unwrap();
+    let single = tiny_image(folder.path(), &[BASE]);
+    let other = labelled_image(&folder.path().join("other"), &[&["x"]], "other");
+    let image = of_two_platforms(folder.path(), &single, &other.manifest);
+    let root = tempdir().unwrap();
+    bundle(KIND, root.path(), &[(&image, "app")]);
+    // As after `docker load`, which takes in all platforms and unpacks one.
+    let blobs = "io.containerd.content.v1.content/blobs/sha256";
+    let place = |document: &Document| {
+        root.path()
+            .join("var/lib/store")
+            .join(blobs)
+            .join(document.digest.hex())
+    };
+    for document in [&other.manifest, &other.config] {
+        fs::write(place(document), &document.bytes).unwrap();
+    }
+    let view = view(root.path());
+    assert_eq!((view.images[0].size, view.images[0].layers.len()), (1, 1));
+    assert_eq!(view.images[0].problems, [""; 0]);
 }
 
 #[test]
