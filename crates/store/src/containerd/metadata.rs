@@ -147,7 +147,8 @@ impl Metadata {
         let snapshots = self
             .root
             .make(&[SCHEMA, NAMESPACE, b"snapshots", SNAPSHOTTER.as_bytes()])?;
-        snapshots.sequence += 1;
+        // A counter at its end, which only a damaged database has, must not overflow; names differ by their chain, too.
+        snapshots.sequence = snapshots.sequence.saturating_add(1);
         let key = chain.0.to_string();
         let name = format!(
             "{}/{}/{key}",

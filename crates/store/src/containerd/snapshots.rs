@@ -71,7 +71,9 @@ impl Snapshots {
     /// A number for a new snapshot's directory.
     pub fn next_id(&mut self) -> Result<u64, NotABucket> {
         let snapshots = self.root.make(&[SCHEMA, b"snapshots"])?;
-        snapshots.sequence += 1;
+        // A counter at its end, which only a damaged database has, must not overflow: the sink refuses the second directory
+        // of one number.
+        snapshots.sequence = snapshots.sequence.saturating_add(1);
         Ok(snapshots.sequence)
     }
 

@@ -253,6 +253,20 @@ fn a_name_that_moves_leaves_its_last_image_without_a_name() {
 }
 
 #[test]
+fn counters_at_their_end_do_no_harm() {
+    let mut root = Bucket::default();
+    root.make(&[b"v1", b"snapshots"]).unwrap().sequence = u64::MAX;
+    let mut snapshots = Snapshots::new(root, EPOCH, 0).unwrap();
+    assert_eq!(snapshots.next_id().unwrap(), u64::MAX);
+    let mut root = Bucket::default();
+    root.make(&[b"v1", b"moby", b"snapshots", b"overlayfs"])
+        .unwrap()
+        .sequence = u64::MAX;
+    let mut metadata = Metadata::new(root, EPOCH).unwrap();
+    assert!(metadata.add_snapshot(ChainId(digest("a")), None).is_ok());
+}
+
+#[test]
 fn a_value_in_place_of_a_bucket_is_an_error_and_not_overwritten() {
     let mut root = Bucket::default();
     root.put("v1", "x");
