@@ -4,6 +4,7 @@
 //! the keys depend on the version: `Pull=` exists since 4.6 and `DefaultDependencies=` in `[Quadlet]` since 5.3.
 //! An unknown *section* is no error to any version.
 
+use crate::run_options::RunOptions;
 use crate::systemd_text::{UnitFile, command, text, words};
 use crate::target::Version;
 use crate::unit::{HEADER, RESTART_DELAY, Service, install};
@@ -21,6 +22,15 @@ const WAIT_SETTING_SINCE: Version = Version::new(5, 3, 0);
 #[must_use]
 pub fn waits_for_the_network(version: Option<Version>) -> bool {
     version.is_some_and(|version| (WAITS_SINCE..WAIT_SETTING_SINCE).contains(&version))
+}
+
+/// Why these options cannot be given through a Quadlet, if they cannot: the generator takes an empty word for the end
+/// of the line and drops what follows (seen with 5.4).
+#[must_use]
+pub fn obstacle(run: &RunOptions) -> Option<&'static str> {
+    let words = run.args.iter().chain(&run.command);
+    let empty = words.into_iter().any(String::is_empty);
+    empty.then_some("Quadlet cannot pass an empty argument; leave it out of `args` and `command`, or give a .service file")
 }
 
 /// The Quadlet file of a container for the Podman of this version (`None`: unknown, but with a generator).
@@ -50,7 +60,12 @@ pub fn container(service: &Service<'_>, version: Option<Version>) -> UnitFile {
     for port in &run.ports {
         section.line("PublishPort", whole(port));
     }
-    for volume in &run.volumes {
+    // The generator also makes `RequiresMountsFor=` of a volume's path, without quoting it.
+    let (odd, plain): (Vec<_>, Vec<_>) = run
+        .volumes
+        .iter()
+        .partition(|volume| volume.contains(char::is_whitespace));
+    for volume in plain {
         section.line("Volume", whole(volume));
     }
     for (name, value) in &run.environment {
@@ -62,8 +77,10 @@ pub fn container(service: &Service<'_>, version: Option<Version>) -> UnitFile {
     if let Some(network) = &run.network {
         section.line("Network", whole(network));
     }
-    if !run.args.is_empty() {
-        section.line("PodmanArgs", command(&run.args));
+    let odd = odd.iter().flat_map(|volume| ["--volume", volume.as_str()]);
+    let args: Vec<&str> = odd.chain(run.args.iter().map(String::as_str)).collect();
+    if !args.is_empty() {
+        section.line("PodmanArgs", command(args));
     }
     if !run.command.is_empty() {
         section.line("Exec", command(&run.command));
@@ -89,7 +106,6 @@ fn whole(value: &str) -> String {
 mod tests {
     use super::*;
     use crate::grammar::Restart;
-    use crate::run_options::RunOptions;
 
     fn quadlet(run: &RunOptions, version: Option<Version>) -> String {
         let service = Service {
@@ -105,7 +121,7 @@ mod tests {
     fn a_quadlet_of_a_current_podman_is_exactly_this() {
         let run = RunOptions {
             ports: vec!["5432:5432".to_owned()],
-            volumes: vec!["/data/db:/var/lib/db:Z".to_owned()],
+            volumes: vec!["/data/db:/var/lib/db:Z".to_owned(), "/my data:/d".to_owned()],
             environment: [
                 ("A".to_owned(), "b c".to_owned()),
                 ("PASSWORD".to_owned(), "$ec%ret".to_owned()),
@@ -135,7 +151,7 @@ Environment=\"A=b c\"
 Environment=PASSWORD=$$ec%%ret
 AddCapability=NET_ADMIN SYS_TIME
 Network=host
-PodmanArgs=--memory 64m
+PodmanArgs=--volume \"/my data:/d\" --memory 64m
 Exec=serve \"all of it\"
 
 [Service]
@@ -150,6 +166,14 @@ WantedBy=multi-user.target
 DefaultDependencies=false
 "
         );
+    }
+
+    #[test]
+    fn an_empty_word_is_an_obstacle() {
+        let mut run = RunOptions::default();
+        assert_eq!(obstacle(&run), None);
+        run.command = vec!["sh".to_owned(), String::new()];
+        assert!(obstacle(&run).is_some());
     }
 
     #[test]

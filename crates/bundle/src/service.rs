@@ -75,9 +75,9 @@ pub enum ServiceError {
         /// What went wrong.
         source: std::io::Error,
     },
-    /// The user's own file is of no use here.
+    /// The user's own file, or a run option, is of no use with this engine.
     #[error("container `{container}`: {what}")]
-    Custom {
+    Unusable {
         /// The container.
         container: String,
         /// A sentence.
@@ -142,6 +142,14 @@ pub fn service_file(
             } else {
                 Kind::Service
             };
+            if kind == Kind::Quadlet
+                && let Some(what) = quadlet::obstacle(wanted.run)
+            {
+                return Err(ServiceError::Unusable {
+                    container: container.clone(),
+                    what: what.to_owned(),
+                });
+            }
             let service = unit::Service {
                 container,
                 image: &image,
@@ -192,7 +200,7 @@ fn place(kind: Kind, container: &str, target: &Target) -> Result<Place, TargetEr
 }
 
 fn custom_file(path: &Path, container: &str, engine: Engine<'_>) -> Result<(Kind, Vec<u8>), ServiceError> {
-    let wrong = |what: String| ServiceError::Custom {
+    let wrong = |what: String| ServiceError::Unusable {
         container: container.to_owned(),
         what,
     };
