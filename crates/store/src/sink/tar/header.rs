@@ -15,10 +15,7 @@ pub(super) enum HeaderError {
 
 /// The header blocks of an entry at `path`. A hard link's metadata is its target's: readers do not look at its own.
 pub(super) fn encode(path: &TreePath, kind: &EntryKind, meta: &Meta) -> Result<Vec<u8>, HeaderError> {
-    let mut header = Header {
-        block: [0; BLOCK],
-        records: Vec::new(),
-    };
+    let mut header = Header::new();
     header.bytes(
         "path",
         0..100,
@@ -88,14 +85,30 @@ fn xattr_key(name: &[u8]) -> Vec<u8> {
 struct Header {
     block: [u8; BLOCK],
     records: Vec<u8>,
+    /// Whether the records' names were declared to be plain bytes.
+    binary: bool,
 }
 
 impl Header {
-    /// A name: in the header when it fits, else in a record. Any bytes: a reader that wants UTF-8 has lost already.
+    fn new() -> Self {
+        Self {
+            block: [0; BLOCK],
+            records: Vec::new(),
+            binary: false,
+        }
+    }
+
+    /// A name: in the header when it fits, else in a record. Names are bytes, but records are UTF-8, which bsdtar
+    /// converts to its locale's character set or gives up, unless they are declared to be what they are (POSIX, pax,
+    /// `hdrcharset`).
     fn bytes(&mut self, key: &str, field: std::ops::Range<usize>, value: &[u8]) {
         let length = value.len().min(field.len());
         self.block[field][..length].copy_from_slice(&value[..length]);
         if length < value.len() {
+            if !value.is_ascii() && !self.binary {
+                self.record(b"hdrcharset", b"BINARY");
+                self.binary = true;
+            }
             self.record(key.as_bytes(), value);
         }
     }
@@ -143,10 +156,7 @@ impl Header {
         let mut blocks = Vec::new();
         if !self.records.is_empty() {
             let records = std::mem::take(&mut self.records);
-            let mut pax = Self {
-                block: [0; BLOCK],
-                records: Vec::new(),
-            };
+            let mut pax = Header::new();
             pax.bytes("path", 0..100, PAX_NAME);
             pax.octal(100..108, 0o644);
             pax.octal(108..116, 0);
@@ -210,10 +220,7 @@ mod tests {
     #[test]
     fn record_lengths_count_themselves() {
         for size in (80..110).chain(975..1010).chain(9980..10010) {
-            let mut header = Header {
-                block: [0; BLOCK],
-                records: Vec::new(),
-            };
+            let mut header = Header::new();
             header.record(b"k", &vec![b'v'; size]);
             let text = String::from_utf8(header.records.clone()).unwrap();
             let length: usize = text.split(' ').next().unwrap().parse().unwrap();
