@@ -4,6 +4,7 @@
 //! what is to be done; a run that finds one ends the commit that it belongs to. So a crash at any moment leaves, for
 //! each thing, the old state or the new one.
 
+mod atomic;
 mod carry;
 mod commit;
 mod journal;

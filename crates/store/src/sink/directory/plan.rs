@@ -6,12 +6,12 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use vcontainer_image::{Meta, Timestamp, TreePath};
 
-use super::carry;
+use super::atomic::Atomic;
 use super::journal::{Journal, Slot, Step};
 use super::object::{self, Spot, failed};
 use super::staging::{self, Found, Staging, look};
@@ -30,29 +30,20 @@ pub(super) enum Kind {
 }
 
 /// Something staged.
-struct Item {
-    kind: Kind,
+pub(super) struct Item {
+    pub kind: Kind,
     /// Its own item in a staging directory; `None` when it lies in an atomic directory.
-    slot: Option<Slot>,
+    pub slot: Option<Slot>,
     /// When it was written, among all.
     order: u64,
 }
 
-/// A directory whose new content becomes visible in one step.
-struct Atomic {
-    slot: Slot,
-    /// Whether there is one on the target, whose content is to be carried over.
-    exists: bool,
-    /// The directories in the staged one (by target path, itself too) and the times that they get at the end.
-    times: BTreeMap<TreePath, Timestamp>,
-}
-
 /// Where something new is to be made.
 pub(super) struct Place {
-    parent: Arc<File>,
-    parent_path: PathBuf,
-    name: Vec<u8>,
-    slot: Option<Slot>,
+    pub parent: Arc<File>,
+    pub parent_path: PathBuf,
+    pub name: Vec<u8>,
+    pub slot: Option<Slot>,
 }
 
 impl Place {
@@ -72,15 +63,15 @@ impl Place {
 
 /// The state of a sink.
 pub(super) struct Plan {
-    rootfs: Rootfs,
-    staging: Staging,
+    pub rootfs: Rootfs,
+    pub staging: Staging,
     /// What was staged, by target path.
-    items: BTreeMap<TreePath, Item>,
-    atomics: BTreeMap<TreePath, Atomic>,
+    pub items: BTreeMap<TreePath, Item>,
+    pub atomics: BTreeMap<TreePath, Atomic>,
     /// Directories announced as atomic that are yet to be made.
-    announced: BTreeSet<TreePath>,
+    pub announced: BTreeSet<TreePath>,
     /// Directories on the target (old ones and new ones) that get these times when all is in place.
-    times: BTreeMap<TreePath, Timestamp>,
+    pub times: BTreeMap<TreePath, Timestamp>,
     order: u64,
     open_trees: usize,
     written: Written,
@@ -88,7 +79,11 @@ pub(super) struct Plan {
     kept: bool,
 }
 
-fn conflict<T>(action: &'static str, path: &TreePath, why: impl Into<String>) -> Result<T, SinkError> {
+pub(super) fn conflict<T>(
+    action: &'static str,
+    path: &TreePath,
+    why: impl Into<String>,
+) -> Result<T, SinkError> {
     Err(SinkError::Conflict {
         action,
         path: path.clone(),
@@ -97,7 +92,7 @@ fn conflict<T>(action: &'static str, path: &TreePath, why: impl Into<String>) ->
 }
 
 /// `path` and its ancestors, innermost first, without the root.
-fn upwards(path: &TreePath) -> impl Iterator<Item = TreePath> {
+pub(super) fn upwards(path: &TreePath) -> impl Iterator<Item = TreePath> {
     std::iter::successors(Some(path.clone()), TreePath::parent).filter(|path| !path.is_root())
 }
 
@@ -120,7 +115,7 @@ impl Plan {
     }
 
     /// What will be at `path` after the commit.
-    fn found(&self, path: &TreePath) -> Result<Found, SinkError> {
+    pub fn found(&self, path: &TreePath) -> Result<Found, SinkError> {
         for ancestor in upwards(path) {
             let Some(item) = self.items.get(&ancestor) else {
                 continue;
@@ -138,16 +133,6 @@ impl Plan {
             };
         }
         look(&self.rootfs, path)
-    }
-
-    /// Whether a staged directory takes the place of one that is there.
-    fn exists_below(&self, staged: &TreePath) -> bool {
-        self.atomic_of(staged).is_some_and(|(_, atomic)| atomic.exists)
-    }
-
-    /// The atomic directory that `path` is or lies in.
-    fn atomic_of(&self, path: &TreePath) -> Option<(TreePath, &Atomic)> {
-        upwards(path).find_map(|ancestor| self.atomics.get(&ancestor).map(|atomic| (ancestor, atomic)))
     }
 
     /// Where `path`, which will be of `kind`, is to be made.
@@ -186,7 +171,7 @@ impl Plan {
         }
     }
 
-    fn place_in_slot(&mut self, parent: &TreePath) -> Result<Place, SinkError> {
+    pub fn place_in_slot(&mut self, parent: &TreePath) -> Result<Place, SinkError> {
         let mut ancestor = parent.clone();
         // The nearest directory on the target that is there already.
         while look(&self.rootfs, &ancestor)? != Found::Directory {
@@ -202,60 +187,6 @@ impl Plan {
             name,
             slot: Some(slot),
         })
-    }
-
-    fn place_in_atomic(
-        &mut self,
-        root: &TreePath,
-        parent: &TreePath,
-        path: &TreePath,
-    ) -> Result<Place, SinkError> {
-        self.mirror(root, parent)?;
-        let parent_path = self.staged_path(root, parent);
-        let directory = object::open_directory(rustix::fs::CWD, parent_path.as_os_str())
-            .map_err(|error| failed("open the directory", parent, error))?;
-        let name = path.name().unwrap_or_default().to_vec();
-        Ok(Place {
-            parent: Arc::new(directory),
-            parent_path,
-            name,
-            slot: None,
-        })
-    }
-
-    /// Where `path` lies in the staged version of the atomic directory `root`.
-    fn staged_path(&self, root: &TreePath, path: &TreePath) -> PathBuf {
-        let below = &path.as_bytes()[root.as_bytes().len()..];
-        let below = below.strip_prefix(b"/").unwrap_or(below);
-        let staged = self
-            .atomics
-            .get(root)
-            .map_or_else(PathBuf::new, |atomic| self.staging.path(atomic.slot));
-        if below.is_empty() {
-            staged
-        } else {
-            staged.join(OsStr::from_bytes(below))
-        }
-    }
-
-    /// Makes sure that the staged version of the atomic directory `root` has the directory `path` of the target.
-    fn mirror(&mut self, root: &TreePath, path: &TreePath) -> Result<(), SinkError> {
-        if self
-            .atomics
-            .get(root)
-            .is_some_and(|atomic| atomic.times.contains_key(path))
-        {
-            return Ok(());
-        }
-        let Some(parent) = path.parent() else {
-            return Ok(());
-        };
-        let place = self.place_in_atomic(root, &parent, path)?;
-        let meta = carry::mirror_directory(&self.rootfs.host_path(path), &place.spot(path))?;
-        if let Some(atomic) = self.atomics.get_mut(root) {
-            atomic.times.insert(path.clone(), meta.mtime);
-        }
-        Ok(())
     }
 
     /// Notes that `path` has been made at `place`.
@@ -358,76 +289,6 @@ impl Plan {
         self.written.bytes += written.bytes;
     }
 
-    pub fn atomic_directory(&mut self, path: &TreePath) -> Result<(), SinkError> {
-        const ACTION: &str = "replace the directory";
-        if self.atomics.contains_key(path) {
-            return Ok(());
-        }
-        let within = |outer: &TreePath, inner: &TreePath| upwards(inner).any(|ancestor| ancestor == *outer);
-        if self
-            .atomics
-            .keys()
-            .any(|other| within(other, path) || within(path, other))
-        {
-            return conflict(
-                ACTION,
-                path,
-                "it lies in or around another directory that is replaced as a whole",
-            );
-        }
-        if self.items.keys().any(|item| item != path && within(path, item)) {
-            return conflict(ACTION, path, "something was written below it already");
-        }
-        match self.items.get(path) {
-            // New, and nothing in it yet: its own item is what everything below goes into.
-            Some(Item {
-                kind: Kind::Directory,
-                slot: Some(slot),
-                ..
-            }) => {
-                let time = self.times.remove(path).unwrap_or_default();
-                let times = BTreeMap::from([(path.clone(), time)]);
-                self.atomics.insert(
-                    path.clone(),
-                    Atomic {
-                        slot: *slot,
-                        exists: false,
-                        times,
-                    },
-                );
-                return Ok(());
-            }
-            Some(_) => return conflict(ACTION, path, "it was written as something else"),
-            None => {}
-        }
-        match self.found(path)? {
-            Found::Directory => {}
-            Found::Nothing => {
-                self.announced.insert(path.clone());
-                return Ok(());
-            }
-            _ => return conflict(ACTION, path, "there is something else than a directory"),
-        }
-        let Some(parent) = path.parent() else {
-            return conflict(ACTION, path, "it is the root");
-        };
-        let place = self.place_in_slot(&parent)?;
-        let meta = carry::mirror_directory(&self.rootfs.host_path(path), &place.spot(path))?;
-        self.record(path, Kind::Directory, &place, Written::default());
-        if let Some(slot) = place.slot {
-            let times = BTreeMap::from([(path.clone(), meta.mtime)]);
-            self.atomics.insert(
-                path.clone(),
-                Atomic {
-                    slot,
-                    exists: true,
-                    times,
-                },
-            );
-        }
-        Ok(())
-    }
-
     /// Ends the staging and says what a commit has to do.
     pub fn journal(&mut self) -> Result<(Journal, Written), SinkError> {
         if self.open_trees > 0 {
@@ -478,34 +339,6 @@ impl Plan {
         ))
     }
 
-    /// Carries over what the directory `path` holds on the target and what was not written anew.
-    fn carry_over(&self, root: &TreePath, path: &TreePath) -> Result<(), SinkError> {
-        let old = self.rootfs.host_path(path);
-        let new = self.staged_path(root, path);
-        let directory = object::open_directory(rustix::fs::CWD, new.as_os_str())
-            .map_err(|error| failed("open the directory", path, error))?;
-        for name in carry::names(&old, path)? {
-            let below = path.join(&name);
-            let staged = new.join(OsStr::from_bytes(&name));
-            if !is_there(&staged, &below)? {
-                let spot = Spot {
-                    parent: directory.as_fd(),
-                    parent_path: &new,
-                    name: &name,
-                    shown: &below,
-                };
-                carry::carry(&old.join(OsStr::from_bytes(&name)), &spot)?;
-            } else if self
-                .items
-                .get(&below)
-                .is_none_or(|item| item.kind == Kind::Directory)
-            {
-                self.carry_over(root, &below)?;
-            }
-        }
-        Ok(())
-    }
-
     pub fn sync(&self) -> Result<(), SinkError> {
         self.staging.sync()
     }
@@ -534,13 +367,5 @@ impl Plan {
             }
         }
         Ok(())
-    }
-}
-
-fn is_there(path: &Path, shown: &TreePath) -> Result<bool, SinkError> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed("look at", shown, error)),
     }
 }
