@@ -1,6 +1,6 @@
 //! Applying a layer: from the blob in the image to files, names and the tar-split stream, in one pass.
 //!
-//! One thread reads, hashes and inflates the blob ([`crate::blob_stream`]); the other hashes the uncompressed stream,
+//! One thread reads, hashes and inflates the blob, one hashes the uncompressed stream ([`crate::blob_stream`]), one
 //! parses it, computes checksums and writes. Nothing below the layer is needed for that, so that several layers can
 //! be applied at a time; what does depend on lower layers is written by [`crate::settle`].
 //!
@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read};
 use std::path::Path;
+use std::thread::ScopedJoinHandle;
 
 use vcontainer_image::{
     Compression, Content, DiffId, Digest, EntryKind, LayerEntry, LayerError, LayerItem, LayerReader,
@@ -209,19 +210,17 @@ pub(crate) fn apply_blob(
         compression: layer.compression,
         limit: options.limits.uncompressed_bytes,
     };
-    let (writer, stream) = channel();
+    let (writer, hasher, stream) = channel();
     let mut blob = layer.reader;
-    let (inflated, unpacked) = std::thread::scope(|scope| {
+    let (inflated, actual, unpacked) = std::thread::scope(|scope| {
         let inflating = scope.spawn(move || writer.inflate(&claim, &mut *blob, options.on_read));
+        let hashing = scope.spawn(move || hasher.run());
         let unpacked = Unpacking::new(out, lower, options).run(stream);
-        match inflating.join() {
-            Ok(inflated) => (inflated, unpacked),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+        (join(inflating), join(hashing), unpacked)
     });
     // A damaged blob explains whatever went wrong behind it.
     inflated.map_err(|fault| fail(fault.into()))?;
-    let (applied, actual) = unpacked.map_err(&fail)?;
+    let applied = unpacked.map_err(&fail)?;
     if actual != layer.diff_id.0 {
         return Err(fail(ApplyProblem::DiffId {
             expected: layer.diff_id.0,
@@ -229,6 +228,13 @@ pub(crate) fn apply_blob(
         }));
     }
     Ok(applied)
+}
+
+/// What a thread returns; its panic is passed on.
+fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// A layer in the middle of being unpacked.
@@ -273,7 +279,7 @@ impl<'a> Unpacking<'a> {
         }
     }
 
-    fn run(mut self, stream: ChunkReader) -> Result<(AppliedLayer, Digest), ApplyProblem> {
+    fn run(mut self, stream: ChunkReader) -> Result<AppliedLayer, ApplyProblem> {
         let mut reader = LayerReader::new(stream);
         while let Some(item) = reader.next_item()? {
             self.entries += 1;
@@ -306,21 +312,20 @@ impl<'a> Unpacking<'a> {
             .map_err(ApplyProblem::Spool)?;
         let offset = reader.offset();
         let mut stream = reader.into_inner();
-        self.rest(&mut stream, offset)?;
-        let (digest, uncompressed_size) = stream.finish();
-        let applied = AppliedLayer {
+        let uncompressed_size = self.rest(&mut stream, offset)?;
+        Ok(AppliedLayer {
             tree: self.tree,
             uncompressed_size,
             content_size: self.content_size,
             uids: self.uids,
             gids: self.gids,
             tar_split: self.tar_split.finish().map_err(ApplyProblem::Spool)?,
-        };
-        Ok((applied, digest))
+        })
     }
 
-    /// What follows the end of the archive, mostly zeros that fill its last record. Engines keep it.
-    fn rest(&mut self, stream: &mut ChunkReader, mut offset: u64) -> Result<(), ApplyProblem> {
+    /// Keeps what follows the end of the archive, as engines do: mostly zeros that fill its last record. Returns the
+    /// length of the whole stream.
+    fn rest(&mut self, stream: &mut ChunkReader, mut offset: u64) -> Result<u64, ApplyProblem> {
         let mut rest = Vec::with_capacity(REST);
         loop {
             rest.clear();
@@ -330,7 +335,7 @@ impl<'a> Unpacking<'a> {
                 .read_to_end(&mut rest)
                 .map_err(|source| LayerError::Read { offset, source })?;
             if rest.is_empty() {
-                return Ok(());
+                return Ok(offset);
             }
             offset += rest.len() as u64;
             self.tar_split.segment(&rest).map_err(ApplyProblem::Spool)?;

@@ -1,7 +1,9 @@
-//! A layer blob on its way from the source to the tar stream: read, hashed and inflated on one thread, taken in
-//! large pieces by another.
+//! A layer blob on its way from the source to the tar stream: read, hashed and inflated on one thread, hashed again
+//! on a second one, taken in large pieces by a third.
 //!
-//! The pieces are recycled, so that a stream of any length takes [`CHUNKS`] times [`CHUNK`] bytes.
+//! The second hash has a thread of its own because writing is the slowest stage of a layer in gzip, and nearly the
+//! only one of a layer in zstd. The pieces are recycled, so that a stream of any length takes [`CHUNKS`] times
+//! [`CHUNK`] bytes.
 
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -55,24 +57,27 @@ pub(crate) struct Claim {
     pub limit: u64,
 }
 
-/// The two ends of a stream of pieces.
-pub(crate) fn channel() -> (ChunkWriter, ChunkReader) {
-    let (full_in, full_out) = sync_channel(CHUNKS);
+/// The three stages of a stream of pieces.
+pub(crate) fn channel() -> (ChunkWriter, ChunkHasher, ChunkReader) {
+    let (inflated_in, inflated_out) = sync_channel(CHUNKS);
+    let (hashed_in, hashed_out) = sync_channel(CHUNKS);
     let (empty_in, empty_out) = sync_channel(CHUNKS);
     let writer = ChunkWriter {
-        full: full_in,
+        full: inflated_in,
         empty: empty_out,
         made: 0,
     };
+    let hasher = ChunkHasher {
+        inflated: inflated_out,
+        hashed: hashed_in,
+    };
     let reader = ChunkReader {
-        full: full_out,
+        full: hashed_out,
         empty: empty_in,
         chunk: Vec::new(),
         at: 0,
-        hasher: Hasher::new(),
-        bytes: 0,
     };
-    (writer, reader)
+    (writer, hasher, reader)
 }
 
 /// The end that inflates.
@@ -206,22 +211,33 @@ impl Read for BlobReader<'_> {
     }
 }
 
-/// The end that parses: hashes what comes. It ends when the other end is done or has failed; which of the two, only
-/// the result of [`ChunkWriter::inflate`] tells.
+/// The stage in between.
+pub(crate) struct ChunkHasher {
+    inflated: Receiver<Vec<u8>>,
+    hashed: SyncSender<Vec<u8>>,
+}
+
+impl ChunkHasher {
+    /// The digest of all that is inflated, or of a part of it if the reader gave up.
+    pub fn run(self) -> Digest {
+        let mut hasher = Hasher::new();
+        for chunk in self.inflated {
+            hasher.update(&chunk);
+            if self.hashed.send(chunk).is_err() {
+                break;
+            }
+        }
+        hasher.finish()
+    }
+}
+
+/// The end that parses. It ends when the others are done or have failed; which of the two, only the result of
+/// [`ChunkWriter::inflate`] tells.
 pub(crate) struct ChunkReader {
     full: Receiver<Vec<u8>>,
     empty: SyncSender<Vec<u8>>,
     chunk: Vec<u8>,
     at: usize,
-    hasher: Hasher,
-    bytes: u64,
-}
-
-impl ChunkReader {
-    /// Digest and length of all that came.
-    pub fn finish(self) -> (Digest, u64) {
-        (self.hasher.finish(), self.bytes)
-    }
 }
 
 impl BufRead for ChunkReader {
@@ -234,8 +250,6 @@ impl BufRead for ChunkReader {
                 let _ = self.empty.try_send(done);
             }
             if let Ok(chunk) = self.full.recv() {
-                self.hasher.update(&chunk);
-                self.bytes += chunk.len() as u64;
                 self.chunk = chunk;
             }
         }
