@@ -21,6 +21,8 @@ const RECIPE_VERSION: u32 = 1;
 const FAST_AND_SMALL: &[&str] = &[
     "--dpkgopt=force-unsafe-io",
     "--dpkgopt=path-exclude=/usr/share/doc/*",
+    // The version of a package in a root that was only extracted.
+    "--dpkgopt=path-include=/usr/share/doc/*/changelog.Debian.*",
     "--dpkgopt=path-exclude=/usr/share/man/*",
     "--dpkgopt=path-exclude=/usr/share/locale/*",
 ];

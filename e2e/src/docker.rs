@@ -53,6 +53,10 @@ impl<'a> Docker<'a> {
             r#"{{"features": {{{features}}}{driver}, "exec-opts": ["native.cgroupdriver=cgroupfs"]}}"#
         );
         machine.write("/etc/docker/daemon.json", &configuration)?;
+        if store == Store::Containerd {
+            // As Debian's units have it: a containerd of the system's own, in /var/lib/containerd.
+            start_containerd(machine)?;
+        }
         let log = machine.shared().join("dockerd.log");
         let log_file = fs::File::create(&log).with_context(|| format!("making {}", log.display()))?;
         let daemon = machine
@@ -141,6 +145,32 @@ impl Drop for Docker<'_> {
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
     }
+}
+
+/// Starts the system's containerd, which lives as long as the machine, and waits until it accepts a connection.
+fn start_containerd(machine: &Machine) -> Result<()> {
+    let mut daemon = machine
+        .command("containerd")
+        .args(["--log-level=error"])
+        .std()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("starting containerd")?;
+    let socket = machine.host_path("/run/containerd/containerd.sock");
+    let start = Instant::now();
+    while UnixStream::connect(&socket).is_err() {
+        if let Some(status) = daemon.try_wait().context("watching containerd")? {
+            bail!("containerd ended ({status})");
+        }
+        if start.elapsed() > PATIENCE {
+            bail!("containerd doesn't answer");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    thread::spawn(move || daemon.wait());
+    Ok(())
 }
 
 /// Whether a daemon answers `GET /_ping` with OK. A socket that isn't there yet, or closes, is a no.

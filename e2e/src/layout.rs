@@ -100,6 +100,8 @@ pub struct Descriptor {
     pub digest: String,
     /// Digest of the configuration (empty for an index).
     pub config: String,
+    /// Digests of the layer blobs, base first (empty for an index).
+    pub layers: Vec<String>,
     json: Value,
 }
 
@@ -177,7 +179,16 @@ impl Layout {
             "size": manifest.len(),
             "platform": {"os": "linux", "architecture": image.architecture},
         });
-        Ok(Descriptor { digest, config, json })
+        let layers = layers
+            .iter()
+            .filter_map(|layer| layer["digest"].as_str().map(str::to_owned))
+            .collect();
+        Ok(Descriptor {
+            digest,
+            config,
+            layers,
+            json,
+        })
     }
 
     /// Writes an index over these manifests as a blob (a nested index, once [`Layout::name`] names it).
@@ -192,6 +203,7 @@ impl Layout {
         Ok(Descriptor {
             digest,
             config: String::new(),
+            layers: Vec::new(),
             json,
         })
     }

@@ -14,6 +14,8 @@ pub mod podman;
 pub mod privilege;
 pub mod probe;
 pub mod process;
+pub mod registry;
 pub mod tarball;
+pub mod tool;
 pub mod tree;
 pub mod trials;
