@@ -56,8 +56,10 @@ pub fn vcontainer(words: &[&str]) -> Result<Command> {
 /// Of a Debian root filesystem, what a bundler looks at: programs, units, the package database.
 const LOOKED_AT: &[&str] = &[
     "etc/os-release",
+    "usr/bin/docker",
     "usr/bin/dockerd",
     "usr/bin/podman",
+    "usr/lib/podman/netavark",
     "usr/lib/os-release",
     "usr/lib/systemd/system/docker.service",
     "usr/lib/systemd/systemd",
@@ -91,25 +93,20 @@ impl Target {
             scratch: scratch_directory()?,
         };
         let root = target.path();
-        for name in [
-            "usr/bin",
-            "usr/sbin",
-            "usr/lib/systemd/system",
-            "etc",
-            "var/lib/dpkg",
-        ] {
-            fs::create_dir_all(root.join(name)).with_context(|| format!("making {name} of a target"))?;
-        }
+        fs::create_dir_all(&root).with_context(|| format!("making {}", root.display()))?;
         for name in ["bin", "sbin", "lib"] {
             symlink(format!("usr/{name}"), root.join(name))
                 .with_context(|| format!("linking {name} of a target"))?;
         }
         for name in LOOKED_AT {
-            let from = source.join(name);
-            if from.exists() && !from.is_symlink() {
-                fs::hard_link(&from, root.join(name))
-                    .with_context(|| format!("linking {name} of a target"))?;
+            let (from, to) = (source.join(name), root.join(name));
+            if !from.exists() || from.is_symlink() {
+                continue;
             }
+            to.parent()
+                .map_or(Ok(()), fs::create_dir_all)
+                .and_then(|()| fs::hard_link(&from, &to))
+                .with_context(|| format!("linking {name} of a target"))?;
         }
         Ok(target)
     }

@@ -58,9 +58,7 @@ pub fn same_as_genuine(ours: &impl Engine, genuine: &impl Engine) -> Result<()> 
     );
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     let ours = ours.run("probe", &[])?;
-    let genuine = genuine
-        .run("probe", &[])?
-        .replace("directory 755 0:0 home\n", "directory 700 1000:1000 home\n");
+    let genuine = deviations::apply_to_listing(&genuine.run("probe", &[])?);
     assert_eq!(sorted(&ours), sorted(&genuine));
     Ok(())
 }
@@ -102,12 +100,7 @@ pub fn built_on(engine: &impl Engine, image: &Image, build_options: &[&str]) -> 
         "/shared/context/Dockerfile",
         "FROM probe\nRUN [\"/bin/sh\", \"-c\", \"echo built > /built\"]\n",
     )?;
-    let words = [
-        &["build", "--network=none", "--tag", "built"],
-        build_options,
-        &["/shared/context"],
-    ]
-    .concat();
+    let words = [&["build", "--tag", "built"], build_options, &["/shared/context"]].concat();
     engine.cli(&words)?;
     assert_eq!(
         engine.run("built", &["/bin/cat", "/built", "/home/f"])?,
@@ -152,13 +145,17 @@ pub fn pulled_delta(engine: &impl Engine, images: &Images, pull_options: &[&str]
     Ok(said)
 }
 
-/// Names in a directory of the store, sorted, but for those that start with a dot.
+/// Layers in a directory of the store: names that are a digest in hexadecimal, perhaps with something behind it.
+pub fn layers(directory: &Path) -> Result<Vec<String>> {
+    let mut names: Vec<String> = names(directory)?;
+    names.retain(|name| name.len() >= 64 && name.bytes().take(64).all(|byte| byte.is_ascii_hexdigit()));
+    Ok(names)
+}
+
+/// Names in a directory of the store.
 pub fn names(directory: &Path) -> Result<Vec<String>> {
-    let mut names: Vec<String> = std::fs::read_dir(directory)
+    std::fs::read_dir(directory)
         .with_context(|| format!("listing {}", directory.display()))?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-        .collect::<Result<_>>()?;
-    names.retain(|name| !name.starts_with('.'));
-    names.sort_unstable();
-    Ok(names)
+        .collect()
 }
