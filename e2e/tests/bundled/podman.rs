@@ -70,7 +70,13 @@ fn builds(suite: Suite) -> Result<()> {
     let (images, target) = bundled(suite, &["probe:podman"])?;
     let machine = target.machine().start()?;
     let podman = Podman::new(&machine)?;
-    questions::built_on(&podman, &images.probe, &["--isolation=chroot"])
+    // Limits that need not be raised: not every root may do that.
+    let options = [
+        "--isolation=chroot",
+        "--ulimit=nofile=1024:1024",
+        "--ulimit=nproc=1024:1024",
+    ];
+    questions::built_on(&podman, &images.probe, &options)
 }
 
 fn pulls(suite: Suite) -> Result<()> {
