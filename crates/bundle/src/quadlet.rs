@@ -24,13 +24,17 @@ pub fn waits_for_the_network(version: Option<Version>) -> bool {
     version.is_some_and(|version| (WAITS_SINCE..WAIT_SETTING_SINCE).contains(&version))
 }
 
-/// Why these options cannot be given through a Quadlet, if they cannot: the generator takes an empty word for the end
-/// of the line and drops what follows (seen with 5.4).
+/// Why these options cannot be given through a Quadlet, if they cannot. The generator takes an empty word for the end
+/// of the line and drops what follows it, and writes a lone `;` without quotes, where systemd takes it for the end of
+/// the command (seen with 5.4 and 5.8).
 #[must_use]
 pub fn obstacle(run: &RunOptions) -> Option<&'static str> {
-    let words = run.args.iter().chain(&run.command);
-    let empty = words.into_iter().any(String::is_empty);
-    empty.then_some("Quadlet cannot pass an empty argument; leave it out of `args` and `command`, or give a .service file")
+    let mut words = run.args.iter().chain(&run.command);
+    let lost = words.any(|word| word.is_empty() || word == ";");
+    lost.then_some(
+        "Quadlet cannot pass an argument that is empty or a lone `;`; leave it out of `args` and `command`, or give a \
+         .service file",
+    )
 }
 
 /// The Quadlet file of a container for the Podman of this version (`None`: unknown, but with a generator).
@@ -169,11 +173,12 @@ DefaultDependencies=false
     }
 
     #[test]
-    fn an_empty_word_is_an_obstacle() {
-        let mut run = RunOptions::default();
-        assert_eq!(obstacle(&run), None);
-        run.command = vec!["sh".to_owned(), String::new()];
-        assert!(obstacle(&run).is_some());
+    fn words_that_the_generator_loses_are_obstacles() {
+        for (word, lost) in [("", true), (";", true), ("; ", false), ("a;b", false)] {
+            let mut run = RunOptions::default();
+            run.command = vec!["sh".to_owned(), word.to_owned()];
+            assert_eq!(obstacle(&run).is_some(), lost, "{word:?}");
+        }
     }
 
     #[test]
