@@ -175,8 +175,10 @@ DefaultDependencies=false
     #[test]
     fn words_that_the_generator_loses_are_obstacles() {
         for (word, lost) in [("", true), (";", true), ("; ", false), ("a;b", false)] {
-            let mut run = RunOptions::default();
-            run.command = vec!["sh".to_owned(), word.to_owned()];
+            let run = RunOptions {
+                command: vec!["sh".to_owned(), word.to_owned()],
+                ..RunOptions::default()
+            };
             assert_eq!(obstacle(&run).is_some(), lost, "{word:?}");
         }
     }
