@@ -20,9 +20,10 @@ use vcontainer_image::{
 };
 
 use crate::blob_stream::{BlobFault, ChunkReader, Claim, channel};
+use crate::crc64::Crc64;
 use crate::lower::LowerView;
 use crate::sink::{SinkError, TreeWriter};
-use crate::tar_split::{Checksum, TarSplitFile, TarSplitWriter};
+use crate::tar_split::{TarSplitFile, TarSplitWriter};
 use crate::tree::{LayerTree, NewNode, NodeId, Resolved, TreeFault};
 use crate::whiteout::{Mark, implied_meta};
 
@@ -360,7 +361,7 @@ impl<'a> Unpacking<'a> {
     fn entry(&mut self, entry: &LayerEntry, content: Content<'_, ChunkReader>) -> Result<u64, ApplyProblem> {
         let mut content = CheckedContent {
             content,
-            checksum: Checksum::new(),
+            checksum: Crc64::new(),
             truncated: None,
         };
         let written = self.put(entry, &mut content).and_then(|()| content.drain(entry));
@@ -526,7 +527,7 @@ fn fault(entry: &LayerEntry, fault: TreeFault) -> ApplyProblem {
 /// The content of a file on its way to the writer; takes the checksum of what the writer takes.
 struct CheckedContent<'a> {
     content: Content<'a, ChunkReader>,
-    checksum: Checksum,
+    checksum: Crc64,
     /// Where in the stream it ended, if that was too early.
     truncated: Option<u64>,
 }

@@ -134,3 +134,56 @@ fn xattrs(path: &Path) -> Vec<Xattr> {
     xattrs.sort();
     xattrs
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, mknodat};
+
+    use super::*;
+    use crate::testing::path;
+    use crate::{LowerView, tree::NodeKind};
+
+    #[test]
+    fn a_layer_on_disk_is_read_as_the_engine_sees_it() {
+        let layer = tempfile::tempdir().unwrap();
+        let at = |name: &str| layer.path().join(name);
+        fs::create_dir_all(at("d/sub")).unwrap();
+        fs::set_permissions(at("d"), fs::Permissions::from_mode(0o1711)).unwrap();
+        fs::write(at("d/file"), "x").unwrap();
+        symlink("d/file", at("link")).unwrap();
+        // Linux 5.8 and later let anybody make this one device.
+        mknodat(CWD, at("d/gone"), FileType::CharacterDevice, Mode::empty(), 0).unwrap();
+        let has_xattrs = lsetxattr(at("d/sub"), "user.overlay.opaque", b"y", XattrFlags::empty()).is_ok()
+            && lsetxattr(at("d/sub"), "user.kept", b"1", XattrFlags::empty()).is_ok();
+
+        let tree = LayerTree::from_directory(layer.path()).unwrap();
+        let directory = tree.child(ROOT, b"d").unwrap();
+        let kind = |name: &[u8]| tree.child(directory, name).map(|node| tree.kind(node));
+        assert_eq!(kind(b"file"), Some(NodeKind::Other));
+        assert_eq!(kind(b"gone"), Some(NodeKind::Whiteout));
+        assert_eq!(kind(b"sub"), Some(NodeKind::Directory));
+        assert_eq!(tree.kind(tree.child(ROOT, b"link").unwrap()), NodeKind::Symlink);
+        let lower = LowerView::new([&tree]);
+        assert_eq!(lower.directory_meta(&path("d")).unwrap().mode, 0o1711);
+        if has_xattrs {
+            let sub = tree.child(directory, b"sub").unwrap();
+            assert!(tree.is_opaque(sub) && !tree.is_opaque(directory));
+            let kept = Xattr {
+                name: b"user.kept".to_vec(),
+                value: b"1".to_vec(),
+            };
+            assert_eq!(lower.directory_meta(&path("d/sub")).unwrap().xattrs, [kept]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let error = LayerTree::from_directory(Path::new("/nonexistent")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot read `/nonexistent` of an existing layer"
+        );
+    }
+}

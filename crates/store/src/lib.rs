@@ -7,6 +7,7 @@ mod apply;
 mod blob_stream;
 mod bolt;
 mod containerd;
+mod crc64;
 mod docker;
 mod error;
 mod import;

@@ -9,9 +9,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use vcontainer_image::{Compression, DiffId, Digest, EntryKind, Meta, Timestamp, TreePath};
 
 use crate::apply::{AppliedLayer, ApplyError, ApplyOptions, LayerBlob, Limits, apply_blob};
+use crate::crc64::Crc64;
 use crate::lower::LowerView;
 use crate::sink::{SinkError, TreeWriter};
-use crate::tar_split::{Checksum, TarSplitFile};
+use crate::tar_split::TarSplitFile;
 
 /// The path of a test's text.
 pub(crate) fn path(text: impl AsRef<[u8]>) -> TreePath {
@@ -249,7 +250,7 @@ pub(crate) fn reassemble(stream: &mut TarSplitFile, read: impl Fn(&[u8]) -> Vec<
                 .map_or_else(|| decode("name_raw"), |name| name.as_bytes().to_vec());
             let content = read(&name);
             assert_eq!(content.len() as u64, size);
-            let mut checksum = Checksum::new();
+            let mut checksum = Crc64::new();
             checksum.update(&content);
             assert_eq!(decode("payload"), checksum.finish().to_be_bytes());
             archive.extend(content);
