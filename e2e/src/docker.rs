@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::engine::Engine;
 use crate::machine::Machine;
 use crate::process::Command;
+use crate::tree::{self, Tree};
 
 /// Long past any healthy start or stop; a daemon that takes longer hangs, and the test should say so.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -71,6 +72,38 @@ impl<'a> Docker<'a> {
         let mut docker = Self { machine, daemon, log };
         docker.wait_until_ready()?;
         Ok(docker)
+    }
+
+    /// The file tree that a container of this image sees, read from one that runs `/bin/sleep`, without what Docker
+    /// itself puts there. For stores whose layers have no directories that Docker names.
+    ///
+    /// # Errors
+    /// The image isn't there or has no `/bin/sleep`.
+    pub fn running_tree(&self, name: &str) -> Result<Tree> {
+        let id = self.cli(&["run", "--detach", "--network=none", name, "/bin/sleep", "1000"])?;
+        let id = id.trim();
+        let mounts = self.machine.command("cat").arg("/proc/mounts").output()?;
+        let point = mounts
+            .lines()
+            .filter(|line| line.starts_with("overlay "))
+            .filter_map(|line| line.split(' ').nth(1))
+            .find(|point| point.contains(id))
+            .with_context(|| format!("the container of {name} has no mount in:\n{mounts}"))?;
+        let mut tree = tree::read(&self.machine.host_path(point))?;
+        self.cli(&["rm", "--force", id])?;
+        for top in [
+            ".dockerenv",
+            "dev",
+            "proc",
+            "sys",
+            "etc/hostname",
+            "etc/hosts",
+            "etc/mtab",
+            "etc/resolv.conf",
+        ] {
+            tree.retain(|path, _| path != top && !path.starts_with(&format!("{top}/")));
+        }
+        Ok(tree)
     }
 
     /// What the daemon logged so far.

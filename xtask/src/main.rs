@@ -2,6 +2,7 @@
 
 mod check;
 mod clean;
+mod demo;
 mod dependencies;
 mod setup;
 mod test;
@@ -24,6 +25,11 @@ const TASKS: &[Task] = &[
         name: "setup",
         summary: "install the system packages that tests and demo need",
         run: setup::run,
+    },
+    Task {
+        name: "demo",
+        summary: "two aarch64 containers bundled into a Debian arm64 root filesystem",
+        run: demo::run,
     },
     Task {
         name: "check",

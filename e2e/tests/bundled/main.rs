@@ -1,6 +1,7 @@
 //! Stores that `vcontainer bundle` wrote, before the engines that are to use them: Docker 20.10, 26.1 and 28.5, Podman
 //! 4.3, 5.4 and 5.8 as Debian has them.
 
+mod containerd;
 mod deviations;
 mod docker;
 mod fixture;
@@ -18,6 +19,9 @@ fn main() -> ExitCode {
     for suite in Suite::WITH_ENGINES {
         docker::add(&mut trials, suite);
         podman::add(&mut trials, suite);
+    }
+    for suite in [Suite::Trixie, Suite::Sid] {
+        containerd::add(&mut trials, suite);
     }
     for suite in [Suite::Bookworm, Suite::Trixie] {
         foreign::add(&mut trials, suite);
