@@ -4,6 +4,7 @@ mod check;
 mod clean;
 mod demo;
 mod dependencies;
+mod man;
 mod setup;
 mod test;
 mod workspace;
@@ -40,6 +41,11 @@ const TASKS: &[Task] = &[
         name: "test",
         summary: "every test; further words go to `cargo test`",
         run: test::run,
+    },
+    Task {
+        name: "man",
+        summary: "man pages and shell completions, into target/man and target/completions",
+        run: man::run,
     },
     Task {
         name: "clean",

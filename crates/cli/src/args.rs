@@ -31,7 +31,7 @@ Examples:
   As a tar stream, which needs no privilege; the target's configuration is read from rootfs:
     vcontainer bundle --rootfs rootfs --tar containers.tar.zst myapp:docker:autostart
     vcontainer bundle --arch aarch64 --tar - myapp:docker |
-        tar --directory elsewhere --extract --xattrs --xattrs-include='*'
+        tar -C elsewhere -xp --numeric-owner --xattrs --xattrs-include='*' --delay-directory-restore
 
   An image file by its path, under a name of your own:
     vcontainer bundle --rootfs rootfs --image shop=./shop.tar shop:docker:autostart

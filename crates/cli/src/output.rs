@@ -72,6 +72,13 @@ pub fn columns(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A number of things for people: "1 layer", "2 layers".
+#[must_use]
+pub fn count(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// A number of bytes for people.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {
@@ -81,6 +88,12 @@ pub fn bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_thing_is_not_plural() {
+        let counted = [0, 1, 2].map(|number| count(number, "layer"));
+        assert_eq!(counted, ["0 layers", "1 layer", "2 layers"]);
+    }
 
     #[test]
     fn columns_line_up() {

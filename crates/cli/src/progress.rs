@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 use vcontainer_store::{LayerReport, Progress};
 
-use crate::output::bytes;
+use crate::output::{bytes, count};
 
 /// Shows progress on standard error.
 pub struct Shown {
@@ -60,10 +60,10 @@ impl Progress for Shown {
         match &self.style {
             Style::Quiet => {}
             Style::Lines => {
-                let plural = if layers == 1 { "" } else { "s" };
                 let _ = writeln!(
                     std::io::stderr(),
-                    "writing {layers} layer{plural}, {} compressed",
+                    "writing {}, {} compressed",
+                    count(layers, "layer"),
                     bytes(blob_bytes)
                 );
             }

@@ -1,4 +1,4 @@
-//! Where our stores differ from the engines' own imports on purpose, as docs/guide/fidelity.md lists it.
+//! Where our stores differ from the engines' own imports on purpose, as docs/formats/stores.md lists it.
 
 use e2e::tree::Tree;
 

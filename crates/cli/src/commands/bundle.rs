@@ -19,7 +19,7 @@ use vcontainer_store::{
 };
 
 use crate::args::Bundle;
-use crate::output::{bytes, columns, print, warn};
+use crate::output::{bytes, columns, count, print, warn};
 use crate::progress::{Shown, short};
 use crate::settings::source_date_epoch;
 
@@ -228,7 +228,7 @@ fn describe(plan: &Plan, args: &Bundle, platform: &Platform) -> String {
             vec![
                 format!("  {}", planned.name),
                 short(&image.config.digest.hex()).to_owned(),
-                format!("{} layers", image.layers.len()),
+                count(image.layers.len(), "layer"),
                 format!("{} compressed", bytes(size)),
                 format!("from {}", image.origin),
             ]
@@ -261,14 +261,12 @@ fn summary(report: &Report, seconds: f64) -> String {
         let layers = &store.import.layers;
         let written = layers.iter().filter(|layer| layer.written.is_some()).count();
         text.push_str(&format!(
-            "{}: {} in {}: {} image{}, {} of {} layers written\n",
+            "{}: {} in {}: {}, {written} of {} written\n",
             store.runtime.engine(),
             store_kind(store.kind),
             store.root,
-            store.import.images.len(),
-            if store.import.images.len() == 1 { "" } else { "s" },
-            written,
-            layers.len()
+            count(store.import.images.len(), "image"),
+            count(layers.len(), "layer")
         ));
         for image in &store.import.images {
             let size: u64 = image

@@ -9,7 +9,7 @@ use vcontainer_image::{ChainId, DiffId, Image, OpenOptions, Platform};
 use vcontainer_store::{StoreKind, StoreView, read_store};
 
 use crate::args::{Format, Inspect};
-use crate::output::{bytes, columns, print, warn};
+use crate::output::{bytes, columns, count, print, warn};
 use crate::progress::short;
 
 /// Where engines keep their stores in a root filesystem without configuration.
@@ -234,13 +234,13 @@ fn table(inspected: &Inspected) -> String {
     }
     let total: u64 = inspected.layers.iter().map(|layer| layer.size).sum();
     format!(
-        "{} ({})\n\n{}\n{}\n{} images, {} layers, {}\n",
+        "{} ({})\n\n{}\n{}\n{}, {}, {}\n",
         inspected.path.display(),
         inspected.kind,
         columns(&images),
         columns(&layers),
-        inspected.images.len(),
-        inspected.layers.len(),
+        count(inspected.images.len(), "image"),
+        count(inspected.layers.len(), "layer"),
         bytes(total)
     )
 }

@@ -5,7 +5,7 @@ fn an_image_is_listed_as_table_and_as_json() {
     let bench = Bench::new(&["myapp-latest-oci"]);
     let table = bench.run(&["inspect", "deploy/myapp-latest-oci"]).good().stdout();
     assert!(
-        table.contains("linux/arm64") && table.contains("1 images, 2 layers"),
+        table.contains("linux/arm64") && table.contains("1 image, 2 layers"),
         "{table}"
     );
     let json = bench
