@@ -8,6 +8,9 @@ use clap_complete::Shell;
 
 /// The shells that get completions.
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
+/// The one variable of the environment that stands for no option.
+const TIME: &str =
+    "SOURCE_DATE_EPOCH is the time of everything that has none of its own, in seconds since 1970";
 
 pub(crate) fn run(_arguments: &[String]) -> Result<()> {
     let target = e2e::cache::checkout().join("target");
@@ -23,15 +26,49 @@ fn generate(man: &Path, completions: &Path) -> Result<()> {
     for directory in [man, completions] {
         fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
     }
-    let command = vcontainer::args::command();
+    // Building gives the commands of this one their full names.
+    let mut command = vcontainer::args::command().disable_help_subcommand(true);
+    command.build();
+    for described in std::iter::once(&command).chain(command.get_subcommands()) {
+        let name = described.get_display_name().unwrap_or(described.get_name());
+        let path = man.join(format!("{name}.1"));
+        let mut page = Vec::new();
+        // What comes after the options in `--help` is laid out by hand: filled as the generator does it, it is lost.
+        clap_mangen::Man::new(described.clone().after_help(None::<&str>))
+            .render(&mut page)
+            .with_context(|| format!("making {}", path.display()))?;
+        let variables: Vec<String> = described
+            .get_arguments()
+            .filter_map(|arg| Some((arg.get_env()?.to_str()?, arg.get_long()?)))
+            .map(|(variable, option)| format!("{variable} is as good as --{option}"))
+            .chain((name == "vcontainer-bundle").then(|| TIME.to_owned()))
+            .collect();
+        if !variables.is_empty() {
+            page.extend(section("ENVIRONMENT", &variables.join("\n")).bytes());
+        }
+        if let Some(text) = described.get_after_help() {
+            page.extend(section("NOTES", &text.to_string()).bytes());
+        }
+        fs::write(&path, page).with_context(|| format!("writing {}", path.display()))?;
+    }
     let name = command.get_name().to_owned();
-    clap_mangen::generate_to(command.clone(), man)
-        .with_context(|| format!("writing man pages into {}", man.display()))?;
     for shell in SHELLS {
-        clap_complete::generate_to(shell, &mut command.clone(), &name, completions)
+        clap_complete::generate_to(shell, &mut vcontainer::args::command(), &name, completions)
             .with_context(|| format!("writing completions for {shell} into {}", completions.display()))?;
     }
     Ok(())
+}
+
+/// A section of a man page whose lines are kept as they are.
+fn section(title: &str, text: &str) -> String {
+    let mut page = format!(".SH {title}\n.nf\n");
+    for line in text.lines() {
+        // Backslashes and hyphens mean something to roff, and so does a dot or a quote at the start of a line.
+        let line = line.replace('\\', "\\e").replace('-', "\\-");
+        page.push_str(&format!("\\&{line}\n"));
+    }
+    page.push_str(".fi\n");
+    page
 }
 
 #[cfg(test)]
