@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
 use vcontainer_bundle::grammar::{Runtime, Source};
 use vcontainer_bundle::target::docker;
+use vcontainer_store::Limits;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -155,6 +156,10 @@ pub struct Bundle {
     /// The largest layer, uncompressed, in bytes or with K, M, G, T (against layer bombs)
     #[arg(long, value_name = "SIZE", help_heading = "Limits", default_value = "16G", value_parser = size)]
     pub max_layer_size: u64,
+
+    /// The largest number of entries of a layer (against layer bombs)
+    #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = Limits::default().entries, value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_layer_entries: u64,
 
     /// How many layers are written at a time [default: one per processor]
     #[arg(long, value_name = "N", help_heading = "Limits", env = "VCONTAINER_JOBS", value_parser = clap::value_parser!(u16).range(1..))]

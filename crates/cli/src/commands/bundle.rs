@@ -66,7 +66,7 @@ pub fn run(args: &Bundle) -> Result<()> {
         epoch,
         limits: Limits {
             uncompressed_bytes: args.max_layer_size,
-            ..Limits::default()
+            entries: args.max_layer_entries,
         },
         scratch: args.temp_dir.clone(),
         jobs: jobs(args),
