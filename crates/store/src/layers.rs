@@ -20,7 +20,7 @@ use crate::{AppliedLayer, ApplyOptions, LayerTree, LowerView, StoreError, TreeWr
 
 /// How many layers may be applied before the oldest of them is settled: bounds open files and memory when one layer
 /// takes much longer than the others.
-const AHEAD: usize = 32;
+const AHEAD: usize = 8;
 
 /// A layer together with everything below it; images that agree up to here share it.
 #[derive(Debug)]
