@@ -56,13 +56,8 @@ impl Bench {
 
     pub fn run_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vcontainer"));
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("VCONTAINER_")) {
-            command.env_remove(name);
-        }
-        command
-            .env_remove("SOURCE_DATE_EPOCH")
-            .envs(environment.iter().copied());
-        Ran(command
+        Ran(clean(&mut command)
+            .envs(environment.iter().copied())
             .args(arguments)
             .current_dir(self.0.path())
             .output()
@@ -84,6 +79,14 @@ impl Bench {
         lines.sort();
         lines
     }
+}
+
+/// Takes from a command what the program would look at in the tester's environment.
+pub fn clean(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("VCONTAINER_")) {
+        command.env_remove(name);
+    }
+    command.env_remove("SOURCE_DATE_EPOCH")
 }
 
 /// What a run did.

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bundle;
+mod docs;
 mod fixture;
 mod inspect;
 mod wrong_input;

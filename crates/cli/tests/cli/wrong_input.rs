@@ -132,6 +132,7 @@ fn images() {
     for (arguments, says) in [
         (vec!["bad:podman"], "has the digest sha256:"),
         (vec!["--max-layer-size", "100", "myapp:docker"], "100"),
+        (vec!["--max-layer-entries", "1", "myapp:docker"], "1 entries"),
     ] {
         refused(
             &bench,
