@@ -13,10 +13,13 @@ test: ## set up what the tests need and run every test (engine tests need root; 
 check: ## formatting, clippy, licences and sources of dependencies, the rule between the crates
 	@$(XTASK) check
 
+bench: ## compare speed and memory with other tools (needs root, 25 GB of disk and some patience)
+	@$(XTASK) bench
+
 man: ## make the man pages and shell completions, in target/man and target/completions
 	@$(XTASK) man
 
 clean: ## remove build output and everything cached (Debian root filesystems too)
 	@$(XTASK) clean
 
-.PHONY: help demo test check man clean
+.PHONY: help demo test check bench man clean

@@ -1,5 +1,6 @@
 //! The project's own commands. `make help` lists them for people; each target of the Makefile calls one.
 
+mod bench;
 mod check;
 mod clean;
 mod demo;
@@ -41,6 +42,11 @@ const TASKS: &[Task] = &[
         name: "test",
         summary: "every test; further words go to `cargo test`",
         run: test::run,
+    },
+    Task {
+        name: "bench",
+        summary: "comparisons of speed and memory; words choose among them",
+        run: bench::run,
     },
     Task {
         name: "man",

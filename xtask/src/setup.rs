@@ -19,6 +19,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gcc", "links the tests and compiles the zstd library"),
     ("libc6-dev", "links the tests and compiles the zstd library"),
     ("mmdebstrap", "makes the Debian root filesystems"),
+    ("pigz", "unpacks images in comparisons of speed"),
     (
         "pseudo",
         "Yocto's fakeroot: directory output is tested under it too",

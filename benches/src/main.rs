@@ -1,0 +1,61 @@
+//! Comparisons of speed and memory, with the targets of the project beside them. For people to read: nothing here fails
+//! because something is slow.
+//!
+//! `benches [speed] [memory] [linearity] [second] [--rounds N]`; no word means all of them.
+
+mod contest;
+mod debian_image;
+mod generated;
+mod growth;
+mod layout;
+mod program;
+mod speed;
+
+use anyhow::{Context, Result, bail};
+use e2e::privilege;
+
+use crate::debian_image::DebianImage;
+use crate::layout::Compression;
+
+/// Rounds that are counted, unless `--rounds` says otherwise.
+const ROUNDS: usize = 5;
+
+const PARTS: &[&str] = &["speed", "memory", "linearity", "second"];
+
+fn main() -> Result<()> {
+    let mut rounds = ROUNDS;
+    let mut parts = Vec::new();
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--rounds" => {
+                let number = words.next().context("--rounds needs a number")?;
+                rounds = number.parse().with_context(|| format!("--rounds {number}"))?;
+                anyhow::ensure!(rounds > 0, "--rounds must be at least 1");
+            }
+            part if PARTS.contains(&part) => parts.push(word),
+            other => bail!("{other:?} is none of {} and --rounds", PARTS.join(", ")),
+        }
+    }
+    if privilege::can_run_engines().is_err() {
+        println!("skipped: comparisons need root, for the engines and for the owners of files");
+        return Ok(());
+    }
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|word| word == part);
+    if wanted("speed") {
+        let image = DebianImage::get()?;
+        for compression in Compression::ALL {
+            speed::compare(&image, compression, rounds)?;
+        }
+    }
+    if wanted("memory") {
+        growth::memory()?;
+    }
+    if wanted("linearity") {
+        growth::linearity()?;
+    }
+    if wanted("second") {
+        growth::second_bundle(&DebianImage::get()?, rounds)?;
+    }
+    Ok(())
+}
