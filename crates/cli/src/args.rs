@@ -66,7 +66,7 @@ pub enum Command {
 #[derive(Debug, ClapArgs)]
 #[command(after_help = BUNDLE_EXAMPLES)]
 pub struct Bundle {
-    /// What to bundle: name[:runtime[:policy]][:external], such as `myapp-container:docker:autostart`
+    /// What to bundle: `name[:runtime[:policy]][:external]`, such as `myapp-container:docker:autostart`
     #[arg(value_name = "ENTRY")]
     pub entries: Vec<String>,
 

@@ -1,4 +1,7 @@
-//! The command line of `vcontainer`. The definitions in [`args`] are what man pages and completions are made from.
+//! The command line of `vcontainer`: options, the environment, progress, errors as people read them, exit codes.
+//!
+//! The definitions in [`args`] are what `--help`, man pages and completions are made from. What is asked for is done by
+//! the crates below; this one must not know a format.
 
 pub mod args;
 mod commands;

@@ -1,8 +1,11 @@
 //! Container images as data: digests, references, platforms, manifests and configurations, the places they come
 //! from (OCI layouts, archives, `docker save` files, root filesystem tarballs) and the layers inside them.
 //!
-//! This crate reads and verifies; it never writes an engine's store, never prints, never reads the environment and
-//! never opens a network connection.
+//! This crate owns what an image *is*. [`open`] gives the one image for a platform, its documents byte for byte and
+//! verified; [`LayerReader`] goes through a layer's tar stream. Every byte that it reads is taken to be hostile.
+//!
+//! It must not know engines, their stores or the target. It never writes an image, never prints, never reads the
+//! environment and never opens a network connection.
 
 mod archive;
 mod blob;

@@ -1,7 +1,12 @@
 //! Engine stores written as data: Docker's overlay2, Podman's overlay and containerd's image store.
 //!
-//! Layers are applied the way the engines apply them (whiteouts, tar-split), into a [`Sink`]: a root filesystem
-//! directory or a tar stream. This crate never prints and never reads the environment.
+//! This crate owns how an image becomes a store. [`import()`] puts images into one, [`read_store`] says what is in one;
+//! layers are applied the way the engines apply them (whiteouts, tar-split), into a [`Sink`]: a root filesystem
+//! directory, which changes all at once ([`DirectorySink`]), or a tar stream ([`TarSink`]). What differs from the
+//! engines on purpose is in `docs/formats/stores.md`.
+//!
+//! It must not know how images are asked for, which engine the target has or how it is configured, nor systemd. It
+//! never prints and never reads the environment.
 
 mod apply;
 mod blob_stream;

@@ -180,3 +180,24 @@ fn links_between_the_pages_lead_somewhere() {
         }
     }
 }
+
+#[test]
+fn the_map_of_the_code_has_every_module() {
+    let map = fs::read_to_string(repository().join("ARCHITECTURE.md")).unwrap();
+    for package in ["image", "store", "bundle", "cli"] {
+        let start = map.find(&format!("\n### {package}\n")).unwrap() + 1;
+        let section = map[start..].split("\n#").next().unwrap();
+        for entry in fs::read_dir(repository().join("crates").join(package).join("src")).unwrap() {
+            let file = entry.unwrap().file_name().into_string().unwrap();
+            let Some(module) = file.strip_suffix(".rs") else {
+                continue;
+            };
+            let is_told = section.contains(&format!("`{module}`"));
+            let needs_no_telling = ["lib", "main", "error"].contains(&module) || module.contains("test");
+            assert!(
+                is_told || needs_no_telling,
+                "ARCHITECTURE.md does not say what `{module}` of {package} owns"
+            );
+        }
+    }
+}
