@@ -161,7 +161,7 @@ pub struct Bundle {
     #[arg(long, value_name = "N", help_heading = "Limits", default_value_t = Limits::default().entries, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_layer_entries: u64,
 
-    /// How many layers are written at a time [default: one per processor]
+    /// How many layers are written at a time [default: one per processor, four at most]
     #[arg(long, value_name = "N", help_heading = "Limits", env = "VCONTAINER_JOBS", value_parser = clap::value_parser!(u16).range(1..))]
     pub jobs: Option<u16>,
 

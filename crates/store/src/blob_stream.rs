@@ -6,7 +6,8 @@
 //! [`CHUNK`] bytes.
 
 use std::io::{self, BufRead, Read};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, PoisonError};
 
 use vcontainer_image::{Compression, Digest, Hasher, HashingReader};
 
@@ -14,6 +15,26 @@ use vcontainer_image::{Compression, Digest, Hasher, HashingReader};
 const CHUNK: usize = 256 * 1024;
 /// How many pieces there are.
 const CHUNKS: usize = 8;
+/// How many idle pieces are kept for the next stream: those of four layers at a time.
+const IDLE: usize = 4 * CHUNKS;
+
+/// Pieces that no stream uses. Hundreds of layers, each with threads of its own, would otherwise leave as many holes in
+/// the allocator's arenas: a bundle of 800 layers then took over 100 MB.
+static POOL: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+/// An idle piece, or a new one.
+fn take_piece() -> Vec<u8> {
+    let idle = POOL.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    idle.unwrap_or_else(|| vec![0; CHUNK])
+}
+
+/// Gives a piece back.
+fn return_piece(piece: Vec<u8>) {
+    let mut idle = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    if piece.capacity() >= CHUNK && idle.len() < IDLE {
+        idle.push(piece);
+    }
+}
 
 /// Why a blob is not what it is said to be.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +122,7 @@ impl ChunkWriter {
     /// Reads, verifies and inflates a blob to its end. If the other end gives up, the blob is still verified: when it
     /// is damaged, that is why the other end had to give up.
     pub fn inflate(
-        self,
+        mut self,
         claim: &Claim,
         blob: &mut (dyn Read + Send),
         on_read: &(dyn Fn(u64) + Sync),
@@ -141,14 +162,14 @@ impl ChunkWriter {
         }
     }
 
-    fn pump(mut self, stream: &mut dyn Read, limit: u64) -> Stop {
+    fn pump(&mut self, stream: &mut dyn Read, limit: u64) -> Stop {
         let mut total = 0u64;
         loop {
             let mut chunk = match self.empty.try_recv() {
                 Ok(chunk) => chunk,
                 Err(_) if self.made < CHUNKS => {
                     self.made += 1;
-                    vec![0; CHUNK]
+                    take_piece()
                 }
                 Err(_) => match self.empty.recv() {
                     Ok(chunk) => chunk,
@@ -177,6 +198,12 @@ impl ChunkWriter {
                 return Stop::End;
             }
         }
+    }
+}
+
+impl Drop for ChunkWriter {
+    fn drop(&mut self) {
+        self.empty.try_iter().for_each(return_piece);
     }
 }
 
@@ -240,14 +267,24 @@ pub(crate) struct ChunkReader {
     at: usize,
 }
 
+impl Drop for ChunkReader {
+    fn drop(&mut self) {
+        return_piece(std::mem::take(&mut self.chunk));
+    }
+}
+
 impl BufRead for ChunkReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.at == self.chunk.len() {
             let done = std::mem::take(&mut self.chunk);
             self.at = 0;
             if done.capacity() > 0 {
-                // There is room for all pieces; if the other end is gone, the piece is not needed.
-                let _ = self.empty.try_send(done);
+                // There is room for all pieces; if the other end is gone, another stream gets the piece.
+                if let Err(TrySendError::Full(piece) | TrySendError::Disconnected(piece)) =
+                    self.empty.try_send(done)
+                {
+                    return_piece(piece);
+                }
             }
             if let Ok(chunk) = self.full.recv() {
                 self.chunk = chunk;

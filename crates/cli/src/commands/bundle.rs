@@ -180,9 +180,14 @@ fn tar_sink(file: &Path, args: &Bundle) -> Result<Box<dyn Sink>> {
     Ok(Box::new(TarSink::new(out, compression)?))
 }
 
+/// A layer has three threads and some megabytes of its own; more than four at a time cost memory and win nothing, for
+/// writing is the bottleneck by then.
+const DEFAULT_JOBS: usize = 4;
+
 fn jobs(args: &Bundle) -> usize {
     let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    args.jobs.map_or_else(processors, usize::from)
+    args.jobs
+        .map_or_else(|| processors().min(DEFAULT_JOBS), usize::from)
 }
 
 fn warnings(plan: &Plan) -> Vec<String> {
