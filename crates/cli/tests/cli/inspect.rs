@@ -60,6 +60,46 @@ fn the_stores_of_a_bundled_root_filesystem_are_listed_with_what_is_shared() {
     );
 }
 
+/// The names of all fields in a JSON value.
+fn fields(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Array(items) => items.iter().for_each(|item| fields(item, found)),
+        serde_json::Value::Object(object) => object.iter().for_each(|(name, item)| {
+            found.insert(name.clone());
+            fields(item, found);
+        }),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_description_of_the_json_has_every_field_and_no_other() {
+    let page = include_str!("../../../../docs/formats/inspect-json.md");
+    let example = page
+        .split("```json\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let mut described = std::collections::BTreeSet::new();
+    fields(&serde_json::from_str(example).unwrap(), &mut described);
+    let bench = Bench::new(&["myapp-latest-oci"]);
+    let json = bench
+        .run(&["inspect", "--format=json", "deploy/myapp-latest-oci"])
+        .good()
+        .stdout();
+    let mut real = std::collections::BTreeSet::new();
+    fields(&serde_json::from_str(&json).unwrap(), &mut real);
+    assert_eq!(described, real);
+    for field in real
+        .iter()
+        .filter(|field| !["images", "layers"].contains(&field.as_str()))
+    {
+        assert!(page.contains(&format!("| `{field}` |")), "nothing about {field}");
+    }
+}
+
 #[test]
 fn what_is_no_store_is_an_error() {
     let bench = Bench::new(&[]);

@@ -1,5 +1,5 @@
 //! The list of what a commit has still to do, kept in the root filesystem so that the next run can end a commit that
-//! was interrupted.
+//! was interrupted. `docs/formats/journal.md` describes it for people.
 //!
 //! The file is text, one step a line, paths with bytes outside `!`–`~` and `%` itself as `%XX`:
 //!
@@ -217,6 +217,24 @@ mod tests {
             let _ = Journal::decode(&bytes);
             let _ = Journal::decode(&[b"vcontainer journal 1\n", &bytes[..]].concat());
         }
+    }
+
+    #[test]
+    fn the_example_of_the_description_is_a_journal() {
+        let page = include_str!("../../../../../docs/formats/journal.md");
+        let example = page
+            .split("```text\n")
+            .nth(1)
+            .unwrap()
+            .split("```")
+            .next()
+            .unwrap();
+        let journal = Journal::decode(example.as_bytes()).unwrap();
+        assert_eq!(
+            (journal.areas.len(), journal.steps.len(), journal.times.len()),
+            (2, 2, 1)
+        );
+        assert_eq!(journal.encode(), example);
     }
 
     #[test]
