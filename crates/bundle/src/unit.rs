@@ -64,7 +64,9 @@ pub fn docker(service: &Service<'_>, docker: &str) -> UnitFile {
             format!("-{}", command([docker, "rm", "--force", container])),
         )
         .line("ExecStart", command(start))
-        .line("ExecStop", command([docker, "stop", container]))
+        // systemd runs this also when the container has ended by itself and is gone: that it is not found then must not
+        // turn a clean end into a failure, which `Restart=on-failure` would answer with a start.
+        .line("ExecStop", format!("-{}", command([docker, "stop", container])))
         // `docker run` ends with the container's code, which is 128 + SIGTERM after `docker stop`.
         .line("SuccessExitStatus", "143");
     install(&mut unit);
@@ -172,7 +174,7 @@ RestartSec=5s
 TimeoutStartSec=0
 ExecStartPre=-/usr/bin/docker rm --force myapp
 ExecStart=/usr/bin/docker run --rm --name myapp --pull=never myapp:latest
-ExecStop=/usr/bin/docker stop myapp
+ExecStop=-/usr/bin/docker stop myapp
 SuccessExitStatus=143
 
 [Install]
