@@ -23,6 +23,10 @@ use crate::tree::Tree;
 
 const LIST: &str = "manifest.json";
 const MAGIC_BYTES: usize = 8;
+/// Images of one archive, whose configurations are all kept until one is chosen.
+const MAX_IMAGES: usize = 1000;
+/// How many times the limit of one document all configurations together may take.
+const MAX_DOCUMENTS: u64 = 4;
 
 /// One image of `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -84,12 +88,25 @@ fn offers(tree: &Tree, limits: &SourceLimits) -> Result<Vec<Offer<Saved>>, Sourc
     let file = member(tree, LIST, LIST)?;
     let bytes = tree.read(&file, LIST, limits)?;
     let saved = parse_saved_images(&bytes).map_err(|source| document_error(tree, LIST, source))?;
+    let too_many = |limit, of| SourceError::TooMany {
+        origin: tree.origin.clone(),
+        limit,
+        of,
+    };
+    if saved.len() > MAX_IMAGES {
+        return Err(too_many(MAX_IMAGES, "images"));
+    }
+    // Many images may name one large configuration.
+    let mut room = limits.document_bytes.saturating_mul(MAX_DOCUMENTS);
     saved
         .into_iter()
         .enumerate()
         .map(|(entry, saved)| {
             let blob = member(tree, &saved.config, "configuration")?;
             let bytes = tree.read(&blob, "configuration", limits)?;
+            room = room
+                .checked_sub(bytes.len() as u64)
+                .ok_or_else(|| too_many(entry, "configurations of this size"))?;
             let config = Document::new(DOCKER_CONFIG, bytes);
             if digest_in_name(&saved.config).is_some_and(|named| named != config.digest) {
                 return Err(SourceError::BlobDigest {
