@@ -16,7 +16,7 @@ use std::thread::ScopedJoinHandle;
 
 use vcontainer_image::{
     Compression, Content, DiffId, Digest, EntryKind, LayerEntry, LayerError, LayerItem, LayerReader,
-    LayerSource, SourceError, Timestamp, TreePath,
+    LayerSource, Meta, SourceError, Timestamp, TreePath,
 };
 
 use crate::blob_stream::{BlobFault, ChunkReader, Claim, channel};
@@ -27,7 +27,7 @@ use crate::tar_split::{TarSplitFile, TarSplitWriter};
 use crate::tree::{LayerTree, NewNode, NodeId, Resolved, TreeFault};
 use crate::whiteout::{Mark, implied_meta};
 
-/// Most bytes of names and symlink targets of one layer: they are kept in memory.
+/// Most bytes of names, symlink targets and metadata of directories of one layer: they are kept in memory.
 const MAX_NAME_BYTES: usize = 512 * 1024 * 1024;
 /// Longest physical path, in bytes (Linux `PATH_MAX` without the NUL).
 const MAX_PATH: usize = 4095;
@@ -151,7 +151,7 @@ pub enum ApplyProblem {
         limit: u64,
     },
     /// A layer bomb.
-    #[error("its names take more than 512 MiB")]
+    #[error("its names and the attributes of its directories take more than 512 MiB")]
     TooManyNames,
     /// An entry could not be written.
     #[error("cannot write entry `{path}`")]
@@ -256,6 +256,8 @@ struct Unpacking<'a> {
     unplaced: BTreeSet<Vec<u8>>,
     /// Directories just implied; empty between entries.
     made: Vec<NodeId>,
+    /// Bytes kept in memory besides the tree's names: paths and extended attributes of directories, unplaced names.
+    kept: usize,
 }
 
 impl<'a> Unpacking<'a> {
@@ -277,6 +279,7 @@ impl<'a> Unpacking<'a> {
             parent: None,
             unplaced: BTreeSet::new(),
             made: Vec::new(),
+            kept: 0,
         }
     }
 
@@ -351,7 +354,7 @@ impl<'a> Unpacking<'a> {
                 limit: self.options.limits.entries,
             });
         }
-        if self.tree.name_bytes() > MAX_NAME_BYTES {
+        if self.tree.name_bytes().saturating_add(self.kept) > MAX_NAME_BYTES {
             return Err(ApplyProblem::TooManyNames);
         }
         Ok(())
@@ -401,12 +404,22 @@ impl<'a> Unpacking<'a> {
         }
     }
 
+    /// Counts what tree and writer remember of a directory.
+    fn keep(&mut self, path: &TreePath, meta: &Meta) {
+        let xattrs = meta
+            .xattrs
+            .iter()
+            .map(|xattr| xattr.name.len() + xattr.value.len());
+        self.kept += path.as_bytes().len() + 2 * xattrs.sum::<usize>();
+    }
+
     fn note_owner(&mut self, entry: &LayerEntry) {
         self.uids.insert(entry.meta.uid);
         self.gids.insert(entry.meta.gid);
     }
 
     fn unplaced(&mut self, path: &TreePath) -> Result<(), ApplyProblem> {
+        self.kept += path.as_bytes().len();
         if self.unplaced.insert(path.as_bytes().to_vec()) {
             return Ok(());
         }
@@ -439,6 +452,7 @@ impl<'a> Unpacking<'a> {
                 }
                 None => implied_meta(self.options.epoch),
             };
+            self.keep(&path, &meta);
             self.out
                 .directory(&path, &meta)
                 .map_err(|source| ApplyProblem::Write { path, source })?;
@@ -487,6 +501,7 @@ impl<'a> Unpacking<'a> {
             }
             EntryKind::Directory => {
                 self.place(entry, parent, name, &NewNode::Directory(meta))?;
+                self.keep(path, meta);
                 self.out.directory(path, meta)
             }
             EntryKind::Symlink { target } => {
