@@ -116,6 +116,46 @@ fn write_elsewhere(sink: &dyn Sink) {
 }
 
 #[test]
+fn a_directory_that_overlayfs_does_not_move_is_refused_before_anything_changes() {
+    if !is_root() {
+        return skip(
+            "a_directory_that_overlayfs_does_not_move_is_refused_before_anything_changes",
+            "needs root to mount file systems",
+        );
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let _tmpfs = Mount::tmpfs(dir.path(), "size=10m");
+    for directory in ["lower/store/index", "upper", "work", "root"] {
+        fs::create_dir_all(dir.path().join(directory)).unwrap();
+    }
+    let root = dir.path().join("root");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let layers = format!(
+        "redirect_dir=off,lowerdir={},upperdir={},workdir={}",
+        at("lower"),
+        at("upper"),
+        at("work")
+    );
+    checked(
+        Command::new("mount")
+            .args(["-t", "overlay", "-o", &layers, "overlay"])
+            .arg(&root),
+    );
+    let _overlay = Mount(root.clone());
+    let before = list(&root);
+    let open = || DirectorySink::open(&Rootfs::open(&root).unwrap(), DirectoryOptions::default()).unwrap();
+    let sink = open();
+    let file = |name: &[u8]| sink.file(&path(name), &meta(0o644, 0, 0), b"new").unwrap();
+    file(b"store/first");
+    sink.atomic_directory(&path(b"store/index")).unwrap();
+    file(b"store/index/second");
+    let error = Box::new(sink).commit().unwrap_err().to_string();
+    assert!(error.contains("overlayfs"), "{error}");
+    assert_same(&list(&root), &before);
+    assert_eq!(open().recovery(), Recovery::Nothing);
+}
+
+#[test]
 #[ignore = "only a helper of another test, which runs it"]
 fn elsewhere_child() {
     let Some(root) = std::env::var_os("VCONTAINER_TEST_ROOT") else {

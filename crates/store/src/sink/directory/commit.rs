@@ -12,6 +12,7 @@ use vcontainer_image::TreePath;
 
 use super::journal::{Journal, Slot, Step};
 use super::object::{failed, set_time};
+use super::plan::does_not_move;
 use super::staging::{self, Found, STAGING, look};
 use super::{Recovery, point};
 use crate::rootfs::Rootfs;
@@ -171,7 +172,9 @@ fn follow_step(rootfs: &Rootfs, journal: &Journal, step: &Step) -> Result<(), Si
     let (Step::Place { slot, to } | Step::Exchange { slot, to, .. }) = step;
     // A journal is a foreign file like any other: no path in it may lead through a symlink.
     look(rootfs, to)?;
-    look(rootfs, &journal.areas[slot.area].join(STAGING))?;
+    if look(rootfs, &journal.areas[slot.area].join(STAGING))? != Found::Directory {
+        return Ok(()); // nothing is staged there any more; a symlink would be none of ours
+    }
     let from = item_path(rootfs, journal, *slot);
     let Some(staged) = inode(&from, to)? else {
         return Ok(()); // done before the interruption
@@ -179,13 +182,9 @@ fn follow_step(rootfs: &Rootfs, journal: &Journal, step: &Step) -> Result<(), Si
     let place = rootfs.host_path(to);
     let there = inode(&place, to)?;
     let rename = |from: &Path, to_path: &Path| {
-        fs::rename(from, to_path).map_err(|error| {
-            if error.kind() == io::ErrorKind::CrossesDevices {
-                let why = "the file system does not move this directory (overlayfs does not when it comes from a lower \
-                           layer); copy the root filesystem to an ordinary file system first";
-                return SinkError::Conflict { action: "put in place", path: to.clone(), why: why.to_owned() };
-            }
-            failed("put in place", to, error)
+        fs::rename(from, to_path).or_else(|error| match error.kind() {
+            io::ErrorKind::CrossesDevices => does_not_move(to),
+            _ => Err(failed("put in place", to, error)),
         })
     };
     match (step, there) {
@@ -199,7 +198,10 @@ fn follow_step(rootfs: &Rootfs, journal: &Journal, step: &Step) -> Result<(), Si
                     let old = from.with_extension("old");
                     rename(&place, &old)?;
                     point();
-                    rename(&from, &place)
+                    rename(&from, &place).inspect_err(|_| {
+                        // Back: a commit whose first step fails removes what is staged, and the old one is there now.
+                        let _ = fs::rename(&old, &place);
+                    })
                 }
                 Err(error) => Err(failed("put in place", to, error)),
             }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -89,6 +90,12 @@ pub(super) fn conflict<T>(
         path: path.clone(),
         why: why.into(),
     })
+}
+
+pub(super) fn does_not_move<T>(path: &TreePath) -> Result<T, SinkError> {
+    let why = "the file system does not move this directory (overlayfs does not when it comes from a lower layer); copy \
+               the root filesystem to an ordinary file system first";
+    conflict("put in place", path, why)
 }
 
 /// `path` and its ancestors, innermost first, without the root.
@@ -312,6 +319,7 @@ impl Plan {
             let step = if replaced {
                 let staged = fs::symlink_metadata(self.staging.path(slot))
                     .map_err(|error| failed("look at", path, error))?;
+                self.check_moves(slot, path)?;
                 Step::Exchange {
                     slot,
                     inode: staged.ino(),
@@ -337,6 +345,17 @@ impl Plan {
             },
             self.written,
         ))
+    }
+
+    /// Asks whether the directory that is to be replaced moves at all, while nothing has changed yet. It is renamed to
+    /// the staging directory of `slot`, which fails in any case, since that holds something: but otherwise where the
+    /// file system does not move it.
+    fn check_moves(&self, slot: Slot, path: &TreePath) -> Result<(), SinkError> {
+        let (_, area, _) = self.staging.place(slot);
+        match fs::rename(self.rootfs.host_path(path), area) {
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => does_not_move(path),
+            _ => Ok(()),
+        }
     }
 
     pub fn sync(&self) -> Result<(), SinkError> {
