@@ -57,12 +57,14 @@ struct Tally {
     passed: u64,
     failed: u64,
     skipped: u64,
+    /// Those of the binary that is running which it will count as passed.
+    skipped_inside: u64,
     /// Names (with the reason in brackets) of the tests that were not run.
     skipped_tests: Vec<String>,
 }
 
 impl Tally {
-    /// Takes one line of output: `test NAME ... ignored`, or the closing
+    /// Takes one line of output: `test NAME ... ignored`, a test's own `SKIPPED NAME: REASON`, or the closing
     /// `test result: ok. 3 passed; 0 failed; 1 ignored; …` of a test binary.
     fn read(&mut self, line: &str) {
         if let Some(result) = line.strip_prefix("test result: ") {
@@ -73,12 +75,17 @@ impl Tally {
                     continue;
                 };
                 match what {
-                    "passed" => self.passed += count,
+                    "passed" => self.passed += count.saturating_sub(std::mem::take(&mut self.skipped_inside)),
                     "failed" => self.failed += count,
                     "ignored" => self.skipped += count,
                     _ => {}
                 }
             }
+        } else if let Some(test) = line.strip_prefix("SKIPPED ") {
+            // A test that found out by itself that it cannot run: its harness counts it as passed.
+            self.skipped_inside += 1;
+            self.skipped += 1;
+            self.skipped_tests.push(test.to_owned());
         } else if let Some(test) = line.strip_prefix("test ")
             && let Some((name, outcome)) = test.rsplit_once(" ... ")
             && outcome.starts_with("ignored")
@@ -102,16 +109,22 @@ mod tests {
         for line in [
             "test digest::round_trip ... ok",
             "test slow::one ... ignored, takes an hour",
-            "test result: ok. 7 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            "SKIPPED odd::two: needs root",
+            "test odd::two ... ok",
+            "test result: ok. 8 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
             "test [needs root] docker::save   ... ignored",
             "test result: FAILED. 1 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 3.00s",
         ] {
             tally.read(line);
         }
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (8, 2, 2));
+        assert_eq!((tally.passed, tally.failed, tally.skipped), (8, 2, 3));
         assert_eq!(
             tally.skipped_tests,
-            ["slow::one [takes an hour]", "[needs root] docker::save"]
+            [
+                "slow::one [takes an hour]",
+                "odd::two: needs root",
+                "[needs root] docker::save"
+            ]
         );
     }
 }

@@ -18,8 +18,10 @@ pub fn is_root() -> bool {
 #[test]
 fn a_root_filesystem_gets_stores_and_units() {
     if !is_root() {
-        eprintln!("skipped: writing files of root needs root");
-        return;
+        use std::io::Write as _;
+        // `make test` counts this line; not by a macro, whose output the test harness keeps to itself.
+        let skipped = "SKIPPED a_root_filesystem_gets_stores_and_units: needs root";
+        return writeln!(std::io::stdout(), "\n{skipped}").unwrap();
     }
     let bench = Bench::new(&["myapp-latest-oci", "mydb-latest-oci"]);
     let ran = bench
