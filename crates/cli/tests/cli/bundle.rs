@@ -20,8 +20,8 @@ fn a_root_filesystem_gets_stores_and_units() {
     if !is_root() {
         use std::io::Write as _;
         // `make test` counts this line; not by a macro, whose output the test harness keeps to itself.
-        let skipped = "SKIPPED a_root_filesystem_gets_stores_and_units: needs root";
-        return writeln!(std::io::stdout(), "\n{skipped}").unwrap();
+        let line = b"\nSKIPPED a_root_filesystem_gets_stores_and_units: needs root\n";
+        return std::io::stdout().write_all(line).unwrap();
     }
     let bench = Bench::new(&["myapp-latest-oci", "mydb-latest-oci"]);
     let ran = bench
