@@ -315,7 +315,12 @@ fn tree_path(path: &str) -> Result<TreePath, TargetError> {
 }
 
 fn text(rootfs: &Rootfs, path: &str) -> Result<Option<String>, TargetError> {
-    let bytes = rootfs.read(&tree_path(path)?, FILE_LIMIT)?;
+    let path = tree_path(path)?;
+    // A link to /dev/null masks a unit or a drop-in (systemd.unit(5)). On a host the device may be there.
+    if rootfs.resolve(&path)? == tree_path("/dev/null")? {
+        return Ok(Some(String::new()));
+    }
+    let bytes = rootfs.read(&path, FILE_LIMIT)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 

@@ -304,6 +304,22 @@ fn configuration_that_cannot_be_understood_is_an_error_with_the_file() {
 }
 
 #[test]
+fn masked_units_and_drop_ins_say_nothing() {
+    let unit = "[Service]\nExecStart=/usr/sbin/dockerd --data-root /srv/docker\n";
+    let root = Root::new(&[
+        ("usr/lib/systemd/system/docker.service", unit),
+        ("etc/systemd/system/docker.service.d/b.conf", ""),
+    ]);
+    // Whatever is there that is no regular file: the device of a real root filesystem needs root.
+    fs::create_dir_all(root.path().join("dev/null")).unwrap();
+    let mask = |name: &str| symlink("/dev/null", root.path().join("etc/systemd/system").join(name)).unwrap();
+    mask("docker.service.d/a.conf");
+    assert_eq!(root.docker(Store::Overlay2), Ok("/srv/docker".to_owned()));
+    mask("docker.service");
+    assert_eq!(root.docker(Store::Overlay2), Ok("/var/lib/docker".to_owned()));
+}
+
+#[test]
 fn a_store_below_a_mount_is_refused_unless_that_is_meant() {
     for (file, content, point) in [
         ("etc/fstab", "/dev/mmcblk0p3 /var ext4 defaults 0 2\n", "/var"),
