@@ -53,7 +53,7 @@ impl Platform {
         };
         let variant = variant.as_deref().or(implied);
         let variant = match (architecture, variant) {
-            ("arm64", Some("8" | "v8" | "v8.0")) => None,
+            ("arm64", Some("8" | "v8" | "8.0" | "v8.0")) => None,
             ("amd64", Some("1" | "v1")) => None,
             ("386", _) => None,
             ("arm", None) => Some("v7".to_owned()),
@@ -175,6 +175,7 @@ mod tests {
             ("linux/arm64", "linux/arm64"),
             ("linux/arm64/v8", "linux/arm64"),
             ("linux/arm64/8", "linux/arm64"),
+            ("linux/arm64/8.0", "linux/arm64"),
             ("linux/aarch64", "linux/arm64"),
             ("linux/amd64/v1", "linux/amd64"),
             ("linux/x86_64", "linux/amd64"),

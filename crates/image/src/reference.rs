@@ -136,10 +136,8 @@ impl Reference {
             Some((path, tag)) => (path, Some(tag)),
             None => (remainder, None),
         };
-        if domain.is_none()
-            && path.len() == 64
-            && path.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-        {
+        // With a tag or digest it can be no ID, and Docker takes it: `docker.io/library/<64 digits>:1` is so shown.
+        if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(ReferenceError::LooksLikeId(text.to_owned()));
         }
         let domain = match domain {
@@ -458,6 +456,8 @@ mod tests {
             Reference::parse(HEX),
             Err(ReferenceError::LooksLikeId(_))
         ));
+        let tagged = Reference::parse(&format!("docker.io/library/{HEX}:1")).unwrap();
+        assert_eq!(Reference::parse(&tagged.familiar()), Ok(tagged));
         assert!(matches!(
             Reference::parse(&"a".repeat(256)),
             Err(ReferenceError::TooLong(_))
