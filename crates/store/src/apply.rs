@@ -141,6 +141,13 @@ pub enum ApplyProblem {
     /// A whiteout mark without a name.
     #[error("entry `{0}` is a whiteout of nothing")]
     NamelessWhiteout(TreePath),
+    /// A whiteout mark or another file of aufs that has content. An engine records it, does not unpack it, and then
+    /// cannot give it back.
+    #[error(
+        "entry `{0}` is a whiteout or a mark of aufs, but has content, which engines could not save again: make the \
+         layer again with empty marks"
+    )]
+    MarkWithContent(TreePath),
     /// An entry whose physical path is too long.
     #[error("entry `{0}` lies behind symlinks that lead to a path longer than Linux allows")]
     TooLong(TreePath),
@@ -381,7 +388,11 @@ impl<'a> Unpacking<'a> {
             self.note_owner(entry);
             return self.unplaced(&entry.path);
         };
-        match Mark::of(name) {
+        let mark = Mark::of(name);
+        if mark != Mark::None && matches!(entry.kind, EntryKind::File { size: 1.. }) {
+            return Err(ApplyProblem::MarkWithContent(entry.path.clone()));
+        }
+        match mark {
             Mark::None => {
                 self.note_owner(entry);
                 let parent = self.resolve(entry, parent)?;

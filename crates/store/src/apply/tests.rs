@@ -357,6 +357,18 @@ fn entries_without_a_place_are_refused_by_name() {
         ),
         (
             |a| {
+                a.file("d/.wh.x", b"content");
+            },
+            "entry `/d/.wh.x` is a whiteout or a mark of aufs, but has content",
+        ),
+        (
+            |a| {
+                a.file("d/.wh..wh..opq", b"content");
+            },
+            "entry `/d/.wh..wh..opq` is a whiteout or a mark of aufs, but has content",
+        ),
+        (
+            |a| {
                 a.hardlink("h", "nothing");
             },
             "entry `/h` is a hard link to /nothing, which the layer has not",
