@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::MAX_LAYERS;
 use super::existing::Existing;
 use super::images_json::BigData;
 use super::records::{text, texts};
@@ -75,6 +76,12 @@ pub(crate) fn read(dir: &StoreDir) -> Result<StoreView, StoreError> {
                 image.problems.push(format!("layer {layer} lies below itself"));
                 break;
             }
+            // Many images on one endless chain would take the product of both in time and memory.
+            if stack.len() >= MAX_LAYERS {
+                let problem = format!("it has more than {MAX_LAYERS} layers, which no engine mounts");
+                image.problems.push(problem);
+                break;
+            }
             stack.push(layer.to_owned());
             next = parents.get(layer).copied();
         }
@@ -99,5 +106,33 @@ fn repository(name: &str) -> &str {
     match name.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => repository,
         _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_chain_longer_than_engines_mount_is_a_problem_of_the_image() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["overlay-layers", "overlay-images"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let layers: Vec<_> = (0..2000)
+            .map(|number| json!({"id": format!("l{number}"), "parent": format!("l{}", number + 1)}))
+            .collect();
+        let images = json!([{"id": "i", "layer": "l0"}]);
+        let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
+        write("overlay-layers/layers.json", json!(layers).to_string());
+        write("overlay-images/images.json", images.to_string());
+        let view = read(&StoreDir::new(folder.path())).unwrap();
+        assert_eq!(view.images[0].layers.len(), MAX_LAYERS);
+        let problems = view.images[0].problems.join("\n");
+        assert!(problems.contains("more than 500 layers"), "{problems}");
     }
 }
