@@ -55,7 +55,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Content, Source
         .read_to_end(&mut start)
         .map_err(|error| archive_error(ArchiveError::Read(error)))?;
     let compression = Compression::sniff(&start).map_err(|error| archive_error(error.into()))?;
-    let kind = classify(&file, compression).map_err(archive_error)?;
+    let kind = classify(&file, compression, options.limits.inflated_bytes).map_err(archive_error)?;
     if kind == Kind::Image {
         let plain = match compression {
             Compression::None => file,
@@ -102,14 +102,23 @@ enum Kind {
 }
 
 /// Looks at the members in turn until one tells what the archive holds.
-fn classify(file: &File, compression: Compression) -> Result<Kind, ArchiveError> {
+fn classify(file: &File, compression: Compression, limit: u64) -> Result<Kind, ArchiveError> {
     let source = rewound(file)?;
-    let stream = compression.reader(source).map_err(ArchiveError::Inflate)?;
+    // A few megabytes of zstd can stand for terabytes of one member that has to be passed over.
+    let limit = match compression {
+        Compression::None => u64::MAX,
+        _ => limit,
+    };
+    let stream = compression
+        .reader(source)
+        .map_err(ArchiveError::Inflate)?
+        .take(limit.saturating_add(1));
     let mut reader = LayerReader::new(BufReader::with_capacity(BUFFER, stream));
     let mut members = 0;
     loop {
         let item = match reader.next_item() {
             Ok(Some(item)) => item,
+            _ if reader.offset() > limit => return Err(ArchiveError::TooLarge(limit)),
             // An empty archive is an empty root filesystem; an empty file is nothing.
             Ok(None) if reader.offset() == 0 => return Ok(Kind::NoTar),
             Ok(None) => return Ok(Kind::RootFs),

@@ -50,6 +50,16 @@ impl TreePath {
         Ok(Self(parts.join(&b'/')))
     }
 
+    /// The path of these components, outermost first.
+    ///
+    /// # Panics
+    /// In debug builds, as [`TreePath::join`].
+    #[must_use]
+    pub fn of_components(names: &[&[u8]]) -> Self {
+        debug_assert!(names.iter().all(|name| is_component(name)));
+        Self(names.join(&b'/'))
+    }
+
     /// The bytes, without leading or trailing slash.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -89,7 +99,7 @@ impl TreePath {
     /// In debug builds, when `name` is not a single plain component: callers pass components of clean paths.
     #[must_use]
     pub fn join(&self, name: &[u8]) -> Self {
-        debug_assert!(!name.is_empty() && name != b"." && name != b".." && !name.contains(&b'/'));
+        debug_assert!(is_component(name));
         let mut bytes = Vec::with_capacity(self.0.len() + 1 + name.len());
         bytes.extend_from_slice(&self.0);
         if !bytes.is_empty() {
@@ -98,6 +108,10 @@ impl TreePath {
         bytes.extend_from_slice(name);
         Self(bytes)
     }
+}
+
+fn is_component(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/')
 }
 
 impl fmt::Display for TreePath {
@@ -265,6 +279,8 @@ mod tests {
     fn parents_and_joins_are_inverse() {
         let path = TreePath::clean(b"a/b").unwrap();
         assert_eq!(path.name(), Some(&b"b"[..]));
+        assert_eq!(TreePath::of_components(&[b"a", b"b"]), path);
+        assert_eq!(TreePath::of_components(&[]), TreePath::root());
         assert_eq!(path.parent().unwrap().join(b"b"), path);
         assert_eq!(path.parent().unwrap().parent().unwrap(), TreePath::root());
         assert_eq!(TreePath::root().parent(), None);

@@ -113,6 +113,15 @@ fn limits_hold() {
         &with(|o| o.limits.inflated_bytes = 4000),
         &["more than 4000 bytes"],
     );
+    // Not even to find out what it is more is inflated: the damage behind the limit is not met.
+    let mut bytes = gzip(&tar(&[Member::File("unknown", &vec![0; 1 << 20])]));
+    bytes.truncate(bytes.len() - 20);
+    let (_folder, path) = file(&bytes);
+    refused(
+        &path,
+        &with(|o| o.limits.inflated_bytes = 4000),
+        &["more than 4000 bytes"],
+    );
 }
 
 /// A layout of one image, and the names of its configuration and its layer, to be damaged.
