@@ -178,10 +178,9 @@ impl LayerTree {
             names.push(self.name(node));
             node = self.nodes[node as usize].parent;
         }
-        names
-            .iter()
-            .rev()
-            .fold(TreePath::root(), |path, name| path.join(name))
+        names.reverse();
+        // In one go: joined one by one, a deep path would take the square of its length, for every entry in it.
+        TreePath::of_components(&names)
     }
 
     pub(crate) fn child(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
