@@ -46,6 +46,8 @@ mod tests {
             "{merged}"
         );
         assert_eq!(remember_blob(Some(b"junk"), blob, "docker.io/library/a"), first);
+        let numbers = remember_blob(Some(b"[111111111111111111111111111111111111111, 0.1]"), blob, "r");
+        assert_eq!(remember_blob(Some(&numbers), blob, "r"), numbers);
     }
 
     #[test]
