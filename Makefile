@@ -19,7 +19,10 @@ bench: ## compare speed and memory with other tools (needs root, 25 GB of disk a
 man: ## make the man pages and shell completions, in target/man and target/completions
 	@$(XTASK) man
 
+fuzz: ## run the fuzz targets for a minute each (needs a nightly compiler and cargo-fuzz)
+	@$(XTASK) fuzz
+
 clean: ## remove build output and everything cached (Debian root filesystems too)
 	@$(XTASK) clean
 
-.PHONY: help demo test check bench man clean
+.PHONY: help demo test check bench man fuzz clean

@@ -14,5 +14,12 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
             )
         })?;
     }
+    for folder in ["target", "corpus", "artifacts"] {
+        let folder = cache::checkout().join("fuzz").join(folder);
+        if folder.exists() {
+            println!("removing {}", folder.display());
+            std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+        }
+    }
     Command::new("cargo").arg("clean").run()
 }

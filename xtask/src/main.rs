@@ -5,6 +5,7 @@ mod check;
 mod clean;
 mod demo;
 mod dependencies;
+mod fuzz;
 mod man;
 mod setup;
 mod test;
@@ -52,6 +53,11 @@ const TASKS: &[Task] = &[
         name: "man",
         summary: "man pages and shell completions, into target/man and target/completions",
         run: man::run,
+    },
+    Task {
+        name: "fuzz",
+        summary: "the fuzz targets (or the one named) for 60 seconds each (or as many as given)",
+        run: fuzz::run,
     },
     Task {
         name: "clean",

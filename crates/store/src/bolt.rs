@@ -8,6 +8,8 @@
 //! Source of the format: bbolt, `internal/common/page.go`, `meta.go`, `bucket.go`, `inode.go`; `node.go` for what a
 //! database must fulfil before bbolt itself changes it.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod read;
 mod write;
 

@@ -24,6 +24,8 @@
 
 mod content;
 mod existing;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod metadata;
 mod snapshots;
 mod value;

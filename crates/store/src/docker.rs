@@ -15,6 +15,9 @@
 
 mod distribution;
 mod existing;
+#[cfg(feature = "fuzzing")]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod fuzzing;
 mod repositories;
 mod view;
 

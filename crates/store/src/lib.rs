@@ -15,6 +15,10 @@ mod containerd;
 mod crc64;
 mod docker;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+#[allow(clippy::unwrap_used, clippy::panic)] // a property that does not hold is to be loud
+pub mod fuzzing;
 mod import;
 #[cfg(test)]
 mod import_tests;
@@ -27,7 +31,9 @@ mod rootfs;
 mod sink;
 mod store_dir;
 mod tar_split;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+#[cfg_attr(not(test), allow(dead_code))]
 mod testing;
 mod time;
 mod tree;

@@ -14,6 +14,9 @@
 //! - Nothing is written that holds the absolute path of the store (`db.sql`, `libpod/bolt_state.db`).
 
 mod existing;
+#[cfg(feature = "fuzzing")]
+#[allow(clippy::unwrap_used)]
+pub(crate) mod fuzzing;
 mod images_json;
 mod layers_json;
 mod records;

@@ -1,0 +1,6 @@
+//! bbolt files. The properties are in `vcontainer_store::fuzzing`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| vcontainer_store::fuzzing::bolt(data));
