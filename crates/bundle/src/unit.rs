@@ -44,7 +44,10 @@ pub fn docker(service: &Service<'_>, docker: &str) -> UnitFile {
             "Description",
             text(&format!("Docker container {container} ({image})")),
         )
-        .line("Requires", "docker.service")
+        // Not Requires=: a daemon that fails once at boot would leave the container dead, without a restart. PartOf=
+        // stops and restarts it with the daemon all the same.
+        .line("Wants", "docker.service")
+        .line("PartOf", "docker.service")
         .line("After", "docker.service")
         // A container that keeps ending is tried again every RestartSec, for ever, whatever the target's defaults.
         .line("StartLimitIntervalSec", "0");
@@ -163,7 +166,8 @@ mod tests {
 
 [Unit]
 Description=Docker container myapp (myapp:latest)
-Requires=docker.service
+Wants=docker.service
+PartOf=docker.service
 After=docker.service
 StartLimitIntervalSec=0
 

@@ -75,13 +75,7 @@ pub struct Bundle {
     pub config: Option<PathBuf>,
 
     /// Look for images by name in this directory (may be repeated) [default: .]
-    #[arg(
-        long,
-        value_name = "DIR",
-        help_heading = "What",
-        env = "VCONTAINER_IMAGES",
-        value_delimiter = ':'
-    )]
+    #[arg(long, value_name = "DIR", help_heading = "What", env = "VCONTAINER_IMAGES")]
     pub images: Vec<PathBuf>,
 
     /// The image NAME is this file or directory (may be repeated)

@@ -239,6 +239,7 @@ impl<'a> Work<'a> {
             for _ in 0..workers {
                 let (sender, next, gate) = (sender.clone(), &next, &gate);
                 scope.spawn(move || {
+                    let _guard = CloseOnPanic(gate);
                     loop {
                         let turn = next.fetch_add(1, Ordering::Relaxed);
                         let Some(layer) = missing.get(turn) else { break };
@@ -415,5 +416,16 @@ impl Gate {
     fn close(&self) {
         *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.changed.notify_all();
+    }
+}
+
+/// Lets nobody wait for a layer whose thread has panicked.
+struct CloseOnPanic<'a>(&'a Gate);
+
+impl Drop for CloseOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.close();
+        }
     }
 }

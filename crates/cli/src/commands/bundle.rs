@@ -43,11 +43,20 @@ pub fn run(args: &Bundle) -> Result<()> {
         )?),
         _ => None,
     };
+    if let (Some(rootfs), None) = (&rootfs, &directory)
+        && DirectorySink::was_interrupted(rootfs)?
+    {
+        bail!(
+            "`{}` is half written: a bundle into it was interrupted. Run any bundle into it (without --tar and \
+             --dry-run), which will first complete that one",
+            rootfs.path().display()
+        );
+    }
     let trust = Trust {
         target: args.no_target_check,
         mounts: args.allow_mounted,
     };
-    let target = Target::read(rootfs, trust)?;
+    let target = Target::read(rootfs.clone(), trust)?;
     let platform = platform(args, &config, &target)?;
     let options = plan_options(args, config, platform.clone(), epoch)?;
     let plan = Plan::new(&requests, &target, &options)?;
@@ -59,7 +68,7 @@ pub fn run(args: &Bundle) -> Result<()> {
     }
     let sink: Box<dyn Sink> = match (directory, &args.tar) {
         (Some(sink), _) => Box::new(sink),
-        (None, Some(file)) => tar_sink(file, args)?,
+        (None, Some(file)) => tar_sink(file, rootfs, args)?,
         (None, None) => bail!("there is nowhere to write to: give --rootfs DIR or --tar FILE"),
     };
     let import = ImportOptions {
@@ -161,7 +170,13 @@ fn plan_options(
     })
 }
 
-fn tar_sink(file: &Path, args: &Bundle) -> Result<Box<dyn Sink>> {
+fn tar_sink(file: &Path, rootfs: Option<Rootfs>, args: &Bundle) -> Result<Box<dyn Sink>> {
+    let over = |sink: TarSink<'static>| -> Box<dyn Sink> {
+        Box::new(match rootfs {
+            Some(rootfs) => sink.over(rootfs),
+            None => sink,
+        })
+    };
     let zstd = args.zstd || file.extension().is_some_and(|ending| ending == "zst");
     let compression = match zstd {
         false => TarCompression::None,
@@ -171,13 +186,13 @@ fn tar_sink(file: &Path, args: &Bundle) -> Result<Box<dyn Sink>> {
         },
     };
     if file != Path::new("-") {
-        return Ok(Box::new(TarSink::create(file, compression)?));
+        return Ok(over(TarSink::create(file, compression)?));
     }
     let out = std::io::stdout();
     if out.is_terminal() {
         bail!("a tar stream does not belong on a terminal: redirect it, or name a file with --tar FILE");
     }
-    Ok(Box::new(TarSink::new(out, compression)?))
+    Ok(over(TarSink::new(out, compression)?))
 }
 
 /// A layer has three threads and some megabytes of its own; more than four at a time cost memory and win nothing, for

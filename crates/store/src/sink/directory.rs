@@ -84,6 +84,15 @@ impl DirectorySink {
         })
     }
 
+    /// Whether a root filesystem is half written: a bundle was interrupted while it committed, and no
+    /// [`DirectorySink::open`] has completed it yet. For those who only read it.
+    ///
+    /// # Errors
+    /// The root filesystem cannot be read.
+    pub fn was_interrupted(rootfs: &Rootfs) -> Result<bool, SinkError> {
+        commit::is_pending(rootfs)
+    }
+
     /// What had to be mended.
     #[must_use]
     pub fn recovery(&self) -> Recovery {
@@ -198,7 +207,12 @@ impl Sink for DirectorySink {
         // From here on the journal decides what becomes of the staging.
         plan.keep();
         match commit::follow(&self.rootfs, &journal) {
-            Ok(()) => Ok(written),
+            Ok(()) => {
+                if self.options.sync {
+                    commit::sync(&self.rootfs)?;
+                }
+                Ok(written)
+            }
             Err((0, error)) => {
                 // Nothing has changed: back to the old state.
                 commit::withdraw_journal(&self.rootfs)?;

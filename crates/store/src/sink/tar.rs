@@ -22,6 +22,7 @@ use tempfile::NamedTempFile;
 use vcontainer_image::{EntryKind, Meta, TreePath};
 
 use super::{Sink, SinkError, TreeWriter, Written};
+use crate::Rootfs;
 
 const BLOCK: u64 = 512;
 /// What goes to the writer (often a pipe) at a time.
@@ -49,6 +50,7 @@ pub enum TarCompression {
 /// by an entry that repeats it.
 pub struct TarSink<'w> {
     stream: Mutex<Stream<'w>>,
+    base: Option<Rootfs>,
 }
 
 impl std::fmt::Debug for TarSink<'_> {
@@ -197,7 +199,18 @@ impl<'w> TarSink<'w> {
         };
         Ok(Self {
             stream: Mutex::new(stream),
+            base: None,
         })
+    }
+
+    /// The stream is to be unpacked over this root filesystem: directories that it has get no entry, for an entry would
+    /// give them another mode, owner and time.
+    #[must_use]
+    pub fn over(self, base: Rootfs) -> Self {
+        Self {
+            base: Some(base),
+            ..self
+        }
     }
 
     /// A thread that panicked while it wrote leaves half an entry; `out` is then missing.
@@ -255,6 +268,26 @@ impl Stream<'_> {
             Some(Item::Leaf) => conflict(path, format!("`{parent}` is a file, not a directory")),
             None => conflict(path, "the directory that it should be in has not been made"),
         }
+    }
+
+    /// Notes which of `path` and its parents are directories of `base`.
+    fn known(&mut self, base: &Rootfs, path: &TreePath) -> Result<(), SinkError> {
+        let mut at = TreePath::root();
+        for name in path.components() {
+            at = at.join(name);
+            if self.items.contains_key(&at) {
+                continue;
+            }
+            let there = base.metadata(&at).map_err(|error| SinkError::Target {
+                what: format!("cannot tell whether the target has the directory `{at}`: {error}"),
+                source: None,
+            })?;
+            if !there.is_some_and(|metadata| metadata.is_dir()) {
+                return Ok(());
+            }
+            self.items.insert(at.clone(), Item::Directory);
+        }
+        Ok(())
     }
 
     fn directory(&mut self, path: &TreePath, meta: &Meta) -> Result<(), SinkError> {
@@ -362,6 +395,9 @@ impl Sink for TarSink<'_> {
     }
 
     fn directory(&self, path: &TreePath, meta: &Meta) -> Result<(), SinkError> {
+        if let Some(base) = &self.base {
+            self.stream().known(base, path)?;
+        }
         self.stream().directory(path, meta)
     }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vcontainer_store::{Sink, SinkError, TarCompression, TarSink};
+use vcontainer_store::{Rootfs, Sink, SinkError, TarCompression, TarSink};
 
 use crate::odd_tree::{EXPECTED, Without, expected, list, meta, path, write};
 use crate::{assert_same, checked, has, is_root, skip};
@@ -61,6 +61,25 @@ fn gnu_tar_reads_the_stream() {
         fs::Permissions::from_mode(0o700),
     )
     .unwrap();
+}
+
+#[test]
+fn directories_of_the_target_get_no_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("target/var/lib")).unwrap();
+    let file = dir.path().join("over.tar");
+    let target = Rootfs::open(&dir.path().join("target")).unwrap();
+    let sink = TarSink::create(&file, TarCompression::None).unwrap().over(target);
+    sink.directory(&path(b"var/lib/store"), &meta(0o700, 0, 0))
+        .unwrap();
+    sink.file(&path(b"var/lib/store/file"), &meta(0o600, 0, 0), b"x")
+        .unwrap();
+    Box::new(sink).commit().unwrap();
+    let listed = checked(Command::new("tar").arg("-tf").arg(&file));
+    assert_eq!(
+        String::from_utf8_lossy(&listed.stdout),
+        "./var/lib/store/\n./var/lib/store/file\n"
+    );
 }
 
 #[test]

@@ -56,6 +56,18 @@ pub(super) fn write_journal(rootfs: &Rootfs, journal: &Journal, sync: bool) -> R
     })
 }
 
+/// Whether an interrupted commit waits to be completed.
+pub(super) fn is_pending(rootfs: &Rootfs) -> Result<bool, SinkError> {
+    Ok(look(rootfs, &TreePath::root().join(JOURNAL))? != Found::Nothing)
+}
+
+/// Makes the renames of a commit durable.
+pub(super) fn sync(rootfs: &Rootfs) -> Result<(), SinkError> {
+    File::open(rootfs.path())
+        .and_then(|root| Ok(rustix::fs::syncfs(root)?))
+        .map_err(|error| failed("write out", &TreePath::root(), error))
+}
+
 /// Forgets a journal of which no step was done.
 pub(super) fn withdraw_journal(rootfs: &Rootfs) -> Result<(), SinkError> {
     let shown = TreePath::root().join(JOURNAL);
