@@ -40,7 +40,11 @@ impl Compression {
         }
     }
 
-    fn compress(self, tar: &[u8]) -> Result<Vec<u8>> {
+    /// The compressed bytes.
+    ///
+    /// # Errors
+    /// None that is known: memory is all that is written to.
+    pub fn compress(self, tar: &[u8]) -> Result<Vec<u8>> {
         match self {
             Self::None => Ok(tar.to_vec()),
             Self::Gzip => {

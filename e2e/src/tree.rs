@@ -21,7 +21,8 @@ pub struct Entry {
     pub mode: u32,
     /// Owner and group.
     pub owner: (u32, u32),
-    /// Modification time in seconds and nanoseconds; not of directories, which change by being written into.
+    /// Modification time in seconds and nanoseconds; of directories, which change by being written into, only
+    /// when asked for.
     pub mtime: Option<(i64, i64)>,
     /// Extended attributes, values in hexadecimal.
     pub xattrs: BTreeMap<String, String>,
@@ -48,9 +49,22 @@ pub type Tree = BTreeMap<String, Entry>;
 /// # Errors
 /// Something in it cannot be read.
 pub fn read(root: &Path) -> Result<Tree> {
+    read_tree(root, false)
+}
+
+/// As [`read`], with the modification times of directories too: for trees that were written in one go.
+///
+/// # Errors
+/// Something in it cannot be read.
+pub fn read_with_directory_times(root: &Path) -> Result<Tree> {
+    read_tree(root, true)
+}
+
+fn read_tree(root: &Path, directory_times: bool) -> Result<Tree> {
     let mut reader = Reader {
         tree: Tree::new(),
         inodes: BTreeMap::new(),
+        directory_times,
     };
     reader.visit(root, ".".into())?;
     Ok(reader.tree)
@@ -78,6 +92,7 @@ struct Reader {
     tree: Tree,
     /// First name of each file that has several.
     inodes: BTreeMap<(u64, u64), String>,
+    directory_times: bool,
 }
 
 impl Reader {
@@ -154,7 +169,8 @@ impl Reader {
             kind,
             mode: metadata.mode() & 0o7777,
             owner: (metadata.uid(), metadata.gid()),
-            mtime: (!metadata.is_dir()).then(|| (metadata.mtime(), metadata.mtime_nsec())),
+            mtime: (self.directory_times || !metadata.is_dir())
+                .then(|| (metadata.mtime(), metadata.mtime_nsec())),
             xattrs: xattrs(path)?,
         })
     }

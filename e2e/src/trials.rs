@@ -26,8 +26,18 @@ impl Trials {
     /// A test with the engines of a Debian release: `RELEASE::NAME`. Skipped where engines cannot run.
     pub fn engine(&mut self, suite: Suite, name: &str, test: impl FnOnce() -> Result<()> + Send + 'static) {
         let name = format!("{}::{name}", suite.name());
+        self.when(can_run(suite), &name, test);
+    }
+
+    /// A test that needs something: skipped for the reason that `possible` gives.
+    pub fn when(
+        &mut self,
+        possible: Result<(), &'static str>,
+        name: &str,
+        test: impl FnOnce() -> Result<()> + Send + 'static,
+    ) {
         let trial = Trial::test(name, || test().map_err(failed));
-        self.0.push(match can_run(suite) {
+        self.0.push(match possible {
             Ok(()) => trial,
             Err(reason) => trial.with_kind(reason).with_ignored_flag(true),
         });
