@@ -81,19 +81,19 @@ pub enum TreeFault {
     #[error("is a whiteout for something that the same layer put there before")]
     WhiteoutOfEntry,
     /// A parent that is a file or a whiteout.
-    #[error("lies in {0}, which is no directory in this layer")]
+    #[error("lies in `{0}`, which is no directory in this layer")]
     ParentNotDirectory(TreePath),
     /// A parent that is a symlink to nothing.
-    #[error("lies behind the symlink {0}, which leads to nothing in this layer")]
+    #[error("lies behind the symlink `{0}`, which leads to nothing in this layer")]
     Dangling(TreePath),
     /// A parent that is a symlink to itself.
-    #[error("lies behind the symlink {0}, which leads in a circle")]
+    #[error("lies behind the symlink `{0}`, which leads in a circle")]
     Loop(TreePath),
     /// A hard link to what the layer does not have.
-    #[error("is a hard link to {0}, which the layer has not put there before")]
+    #[error("is a hard link to `{0}`, which the layer has not put there before")]
     NoLinkTarget(TreePath),
     /// A hard link to a directory.
-    #[error("is a hard link to {0}, which is a directory")]
+    #[error("is a hard link to `{0}`, which is a directory")]
     LinkToDirectory(TreePath),
 }
 

@@ -371,13 +371,13 @@ fn entries_without_a_place_are_refused_by_name() {
             |a| {
                 a.hardlink("h", "nothing");
             },
-            "entry `/h` is a hard link to /nothing, which the layer has not",
+            "entry `/h` is a hard link to `/nothing`, which the layer has not",
         ),
         (
             |a| {
                 a.file(".wh.x", b"").hardlink("h", ".wh.x");
             },
-            "entry `/h` is a hard link to /.wh.x",
+            "entry `/h` is a hard link to `/.wh.x`",
         ),
         (
             |a| {
@@ -395,7 +395,7 @@ fn entries_without_a_place_are_refused_by_name() {
             |a| {
                 a.symlink("l", "../../etc").file("l/f", b"");
             },
-            "entry `/l/f` lies behind the symlink /l, which leads to nothing in this layer",
+            "entry `/l/f` lies behind the symlink `/l`, which leads to nothing in this layer",
         ),
         (
             |a| {

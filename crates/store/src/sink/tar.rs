@@ -111,6 +111,28 @@ fn broken(error: io::Error) -> SinkError {
     }
 }
 
+/// Errors that name the file to be.
+struct NamedFile {
+    file: File,
+    place: PathBuf,
+}
+
+impl Write for NamedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes).map_err(|error| {
+            let text = format!(
+                "cannot write into the directory of {}: {error}",
+                self.place.display()
+            );
+            io::Error::new(error.kind(), text)
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 fn conflict<T>(path: &TreePath, why: impl Into<String>) -> Result<T, SinkError> {
     Err(SinkError::Conflict {
         action: "write",
@@ -164,7 +186,10 @@ impl<'w> TarSink<'w> {
             .permissions(Permissions::from_mode(0o666)) // less the umask, as for any new file
             .tempfile_in(directory)
             .map_err(cannot)?;
-        let out = file.as_file().try_clone().map_err(cannot)?;
+        let out = NamedFile {
+            file: file.as_file().try_clone().map_err(cannot)?,
+            place: path.to_owned(),
+        };
         TarSink::with_file(Box::new(out), Some((file, place)), compression)
     }
 

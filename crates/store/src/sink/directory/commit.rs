@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{AtFlags, CWD, RenameFlags};
 use rustix::io::Errno;
 use vcontainer_image::TreePath;
 
 use super::journal::{Journal, Slot, Step};
-use super::object::{failed, set_time};
+use super::object::{failed, set_time, times};
 use super::plan::does_not_move;
 use super::staging::{self, Found, STAGING, look};
 use super::{Recovery, point};
@@ -30,12 +30,15 @@ const JOURNAL_LIMIT: u64 = 64 << 20;
 pub(super) fn write_journal(rootfs: &Rootfs, journal: &Journal, sync: bool) -> Result<(), SinkError> {
     let shown = TreePath::root().join(JOURNAL);
     let part = rootfs.host_path(&TreePath::root().join(JOURNAL_PART));
+    // A run that dies before the journal stands leaves the root's time as it was.
+    let time = staging::mtime(rootfs, &TreePath::root())?;
     let written = (|| -> io::Result<()> {
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(&part)?;
+        rustix::fs::utimensat(CWD, rootfs.path(), &times(time), AtFlags::empty())?;
         point();
         file.write_all(journal.encode().as_bytes())?;
         if sync {
@@ -79,7 +82,10 @@ pub(super) fn recover(rootfs: &Rootfs) -> Result<Recovery, SinkError> {
     let part = TreePath::root().join(JOURNAL_PART);
     let unfinished = look(rootfs, &part)? != Found::Nothing;
     if unfinished {
+        let root = TreePath::root();
+        let time = staging::mtime(rootfs, &root)?;
         fs::remove_file(rootfs.host_path(&part)).map_err(|error| failed("remove", &part, error))?;
+        set_time(CWD, rootfs.path().as_os_str().as_encoded_bytes(), time, &root)?;
     }
     let path = TreePath::root().join(JOURNAL);
     match look(rootfs, &path)? {

@@ -53,6 +53,17 @@ pub(super) fn failed(action: &'static str, path: &TreePath, error: impl Into<io:
     }
 }
 
+/// An owner could not be set. EINVAL is what chown says of a number that the user namespace of this process does not
+/// have, as in a rootless container (user_namespaces(7)).
+fn owner_failed(path: &TreePath, source: io::Error) -> SinkError {
+    let action = "set the owner of";
+    if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) {
+        let path = path.clone();
+        return SinkError::Privilege { action, path, source };
+    }
+    failed(action, path, source)
+}
+
 /// Times for a file: the access time is left to the kernel.
 pub(super) fn times(mtime: Timestamp) -> Timestamps {
     Timestamps {
@@ -129,7 +140,7 @@ pub(super) fn open_directory(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result
 /// Owner, mode and extended attributes of an open file or directory. chown comes first: it clears setuid and setgid,
 /// and removes `security.capability`.
 pub(super) fn set_metadata(file: &File, meta: &Meta, shown: &TreePath) -> Result<(), SinkError> {
-    fchown(file, Some(meta.uid), Some(meta.gid)).map_err(|error| failed("set the owner of", shown, error))?;
+    fchown(file, Some(meta.uid), Some(meta.gid)).map_err(|error| owner_failed(shown, error))?;
     file.set_permissions(Permissions::from_mode(meta.mode))
         .map_err(|error| failed("set the mode of", shown, error))?;
     for xattr in &meta.xattrs {
@@ -223,7 +234,7 @@ fn set_owner(spot: &Spot<'_>, meta: &Meta) -> Result<(), SinkError> {
         Some(gid),
         AtFlags::SYMLINK_NOFOLLOW,
     )
-    .map_err(|error| failed("set the owner of", spot.shown, error))
+    .map_err(|error| owner_failed(spot.shown, error.into()))
 }
 
 /// Extended attributes and time of an object that must not be opened.

@@ -3,15 +3,17 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::fs::CWD;
 use rustix::io::Errno;
 use vcontainer_image::{Timestamp, TreePath};
 
 use super::journal::{Slot, decode_path, encode_path};
-use super::object::{failed, open_directory};
+use super::object::{failed, open_directory, set_time};
 use crate::rootfs::{Rootfs, describe};
 use crate::sink::SinkError;
 
@@ -107,12 +109,25 @@ impl Staging {
         let shown = at.join(STAGING);
         let path = self.rootfs.host_path(&shown);
         let action = "create the staging directory";
+        // The time of the directory is kept, so that a run that dies does not leave it changed.
+        let time = mtime(&self.rootfs, &at)?;
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&path)
-            .map_err(|error| failed(action, &shown, error))?;
-        let directory = open_directory(rustix::fs::CWD, path.as_os_str())
-            .map_err(|error| failed(action, &shown, error))?;
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => SinkError::Target {
+                    what: format!(
+                        "cannot write into the root filesystem {}: this process may not change its directory `{at}`; run \
+                         as root, under the fakeroot or pseudo that made it, or write a tar stream (--tar) instead",
+                        self.rootfs.path().display()
+                    ),
+                    source: Some(error),
+                },
+                _ => failed(action, &shown, error),
+            })?;
+        set_time(CWD, self.rootfs.host_path(&at).as_os_str().as_bytes(), time, &at)?;
+        let directory =
+            open_directory(CWD, path.as_os_str()).map_err(|error| failed(action, &shown, error))?;
         let device = directory
             .metadata()
             .map_err(|error| failed(action, &shown, error))?
@@ -150,7 +165,7 @@ impl Staging {
     fn area_reaching(&self, directory: &TreePath) -> Result<Option<usize>, SinkError> {
         let at = |error: io::Error| failed("open the directory", directory, error);
         let path = self.rootfs.host_path(directory);
-        let target = open_directory(rustix::fs::CWD, path.as_os_str()).map_err(at)?;
+        let target = open_directory(CWD, path.as_os_str()).map_err(at)?;
         let device = target.metadata().map_err(at)?.dev();
         Ok(self.areas.iter().position(|area| {
             // Two mounts of one file system have one device number, and rename(2) does not cross them either. It says
@@ -197,6 +212,7 @@ pub(super) fn remove(rootfs: &Rootfs, places: &[TreePath]) -> Result<(), SinkErr
             continue;
         }
         super::point();
+        let time = mtime(rootfs, place)?;
         // Removes a symlink as such, and follows none.
         let path = rootfs.host_path(&shown);
         let removed = match fs::remove_dir_all(&path) {
@@ -204,6 +220,7 @@ pub(super) fn remove(rootfs: &Rootfs, places: &[TreePath]) -> Result<(), SinkErr
             other => other,
         };
         removed.map_err(|error| failed("remove the staging directory", &shown, error))?;
+        set_time(CWD, rootfs.host_path(place).as_os_str().as_bytes(), time, place)?;
     }
     Ok(())
 }

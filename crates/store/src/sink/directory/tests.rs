@@ -335,11 +335,11 @@ fn check_between(root: &Path, exchange: bool) {
 #[test]
 fn kill_at_any_point_leaves_the_old_or_the_new_state() {
     let reference = temporary_root();
-    let old = snapshot(reference.path(), false);
+    let old = snapshot(reference.path(), true);
     let sink = Box::new(open(reference.path()));
     write(&sink);
     sink.commit().unwrap();
-    let new = snapshot(reference.path(), false);
+    let new = snapshot(reference.path(), true);
 
     for exchange in [true, false] {
         let (mut olds, mut news) = (0, 0);
@@ -355,7 +355,7 @@ fn kill_at_any_point_leaves_the_old_or_the_new_state() {
                 }
             }
             drop(open(root));
-            let now = snapshot(root, false);
+            let now = snapshot(root, true);
             if now == old {
                 olds += 1;
             } else {
