@@ -53,6 +53,9 @@ pub enum ExecuteError {
         /// What went wrong.
         source: SinkError,
     },
+    /// The caller gave up.
+    #[error("the bundle was interrupted")]
+    Interrupted,
     /// What was written could not be made visible.
     #[error("cannot finish the bundle")]
     Commit(#[source] SinkError),
@@ -91,6 +94,9 @@ impl Plan {
             });
         }
         self.write_services(&*sink, options.epoch)?;
+        if progress.interrupted() {
+            return Err(ExecuteError::Interrupted);
+        }
         let written = sink.commit().map_err(ExecuteError::Commit)?;
         Ok(Report {
             stores,

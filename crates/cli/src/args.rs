@@ -22,7 +22,8 @@ Examples:
 Exit status:
   0  done
   1  something is wrong with what was given, or could not be read or written; nothing was changed
-  2  the command line could not be understood";
+  2  the command line could not be understood
+  128 and the number of a signal (130 for Ctrl-C): interrupted; nothing was changed";
 
 const BUNDLE_EXAMPLES: &str = "\
 Examples:

@@ -5,6 +5,7 @@
 
 pub mod args;
 mod commands;
+mod interruption;
 mod output;
 mod progress;
 mod settings;

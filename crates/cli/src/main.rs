@@ -7,6 +7,6 @@ use clap::Parser;
 fn main() -> ExitCode {
     match vcontainer::run(vcontainer::args::Args::parse()) {
         Ok(()) => vcontainer::Exit::Success.into(),
-        Err(error) => vcontainer::report_error(&error).into(),
+        Err(error) => vcontainer::report_error(&error),
     }
 }

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use crate::interruption::Interrupted;
+
 /// How the program ends. Documented in `--help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -22,19 +24,26 @@ impl From<Exit> for ExitCode {
 
 /// Tells an error and what caused it on standard error, and what to exit with.
 #[must_use]
-pub fn report_error(error: &anyhow::Error) -> Exit {
+pub fn report_error(error: &anyhow::Error) -> ExitCode {
     let mut text = format!("error: {error}\n");
     for cause in error.chain().skip(1) {
         text.push_str(&format!("  caused by: {cause}\n"));
     }
     // Nothing more can be told when standard error is closed.
     let _ = std::io::stderr().write_all(text.as_bytes());
-    Exit::Failure
+    error
+        .downcast_ref::<Interrupted>()
+        .map_or(Exit::Failure.into(), Interrupted::exit_code)
 }
 
 /// Tells something that deserves attention and does not stop the work.
 pub fn warn(text: &str) {
-    let _ = writeln!(std::io::stderr(), "warning: {text}");
+    tell(&format!("warning: {text}\n"));
+}
+
+/// Tells how the work went. Where nobody can be told (standard error is full, say), the work still counts.
+pub fn tell(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Writes a result to standard output. A reader that went away (`| head`) is no error.

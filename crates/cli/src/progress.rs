@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 use vcontainer_store::{LayerReport, Progress};
 
+use crate::interruption::Interruption;
 use crate::output::{bytes, count};
 
 /// Shows progress on standard error.
@@ -14,6 +15,7 @@ pub struct Shown {
     style: Style,
     total: AtomicUsize,
     done: AtomicUsize,
+    interruption: Interruption,
 }
 
 enum Style {
@@ -25,7 +27,7 @@ enum Style {
 impl Shown {
     /// For this run.
     #[must_use]
-    pub fn new(quiet: bool, terminal: bool) -> Self {
+    pub fn new(quiet: bool, terminal: bool, interruption: Interruption) -> Self {
         let style = match (quiet, terminal) {
             (true, _) => Style::Quiet,
             (false, true) => Style::Bar(Mutex::new(None)),
@@ -35,6 +37,7 @@ impl Shown {
             style,
             total: AtomicUsize::new(0),
             done: AtomicUsize::new(0),
+            interruption,
         }
     }
 
@@ -84,6 +87,10 @@ impl Progress for Shown {
 
     fn advance(&self, blob_bytes: u64) {
         self.with_bar(|bar| bar.inc(blob_bytes));
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interruption.signal().is_some()
     }
 
     fn layer_done(&self, layer: &LayerReport) {

@@ -11,7 +11,8 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Read};
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
 
 use vcontainer_image::{
@@ -62,8 +63,9 @@ pub struct ApplyOptions<'a> {
     pub epoch: Timestamp,
     /// Where temporary files go (tar-split streams above 256 KiB).
     pub scratch: &'a Path,
-    /// Called with the number of bytes of the blob that were read since the last call, on another thread.
-    pub on_read: &'a (dyn Fn(u64) + Sync),
+    /// Called with the number of bytes of the blob that were read since the last call, on another thread. It says
+    /// whether to go on.
+    pub on_read: &'a (dyn Fn(u64) -> ControlFlow<()> + Sync),
 }
 
 /// A layer blob and what is claimed about it; everything is verified.
@@ -169,8 +171,13 @@ pub enum ApplyProblem {
         source: SinkError,
     },
     /// The tar-split stream could not be written.
-    #[error("cannot write a temporary file")]
-    Spool(#[source] io::Error),
+    #[error("cannot write a temporary file in `{}`: free some space there or name another folder for it", folder.display())]
+    Spool {
+        /// The folder for temporary files.
+        folder: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
 }
 
 /// Writes a layer to `out` and verifies blob digest, blob size and diff ID. To be followed by [`crate::settle`] with
@@ -238,6 +245,14 @@ pub(crate) fn apply_blob(
     Ok(applied)
 }
 
+/// A temporary file could not be written.
+fn spool(options: &ApplyOptions<'_>, source: io::Error) -> ApplyProblem {
+    ApplyProblem::Spool {
+        folder: options.scratch.to_owned(),
+        source,
+    }
+}
+
 /// What a thread returns; its panic is passed on.
 fn join<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread
@@ -297,7 +312,7 @@ impl<'a> Unpacking<'a> {
             self.check_limits()?;
             self.tar_split
                 .segment(reader.segment())
-                .map_err(ApplyProblem::Spool)?;
+                .map_err(|source| spool(self.options, source))?;
             match item {
                 LayerItem::Entry(entry) => {
                     let checksum = self.entry(&entry, reader.content())?;
@@ -316,11 +331,11 @@ impl<'a> Unpacking<'a> {
                     self.tar_split.file(&raw_name, 0, 0)
                 }
             }
-            .map_err(ApplyProblem::Spool)?;
+            .map_err(|source| spool(self.options, source))?;
         }
         self.tar_split
             .segment(reader.segment())
-            .map_err(ApplyProblem::Spool)?;
+            .map_err(|source| spool(self.options, source))?;
         let offset = reader.offset();
         let mut stream = reader.into_inner();
         let uncompressed_size = self.rest(&mut stream, offset)?;
@@ -330,7 +345,10 @@ impl<'a> Unpacking<'a> {
             content_size: self.content_size,
             uids: self.uids,
             gids: self.gids,
-            tar_split: self.tar_split.finish().map_err(ApplyProblem::Spool)?,
+            tar_split: self
+                .tar_split
+                .finish()
+                .map_err(|source| spool(self.options, source))?,
         })
     }
 
@@ -349,7 +367,9 @@ impl<'a> Unpacking<'a> {
                 return Ok(offset);
             }
             offset += rest.len() as u64;
-            self.tar_split.segment(&rest).map_err(ApplyProblem::Spool)?;
+            self.tar_split
+                .segment(&rest)
+                .map_err(|source| spool(self.options, source))?;
         }
     }
 

@@ -6,6 +6,7 @@
 //! [`CHUNK`] bytes.
 
 use std::io::{self, BufRead, Read};
+use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
@@ -60,6 +61,9 @@ pub enum BlobFault {
     /// The blob is intact but cannot be inflated.
     #[error("the blob is no valid {0:?} stream")]
     Decompress(Compression, #[source] io::Error),
+    /// Nobody wants it any more.
+    #[error("the work was interrupted")]
+    Interrupted,
     /// A layer bomb.
     #[error("the layer unpacks to more than {limit} bytes; if that is what it should do, raise the limit")]
     TooLarge {
@@ -67,6 +71,9 @@ pub enum BlobFault {
         limit: u64,
     },
 }
+
+/// Called with the number of bytes of a blob that were read since the last call; says whether to go on.
+pub(crate) type OnRead<'a> = dyn Fn(u64) -> ControlFlow<()> + Sync + 'a;
 
 /// What is claimed about a blob.
 #[derive(Debug, Clone, Copy)]
@@ -125,12 +132,13 @@ impl ChunkWriter {
         mut self,
         claim: &Claim,
         blob: &mut (dyn Read + Send),
-        on_read: &(dyn Fn(u64) + Sync),
+        on_read: &OnRead<'_>,
     ) -> Result<(), BlobFault> {
         let mut blob = BlobReader {
             inner: HashingReader::new(blob),
             size: claim.size,
             on_read,
+            interrupted: false,
             error: None,
         };
         let stop = match claim.compression.reader(&mut blob) {
@@ -143,6 +151,9 @@ impl ChunkWriter {
         // Whatever the decompressor left, so that digest and size are those of the whole blob. A read error is kept
         // in the reader.
         let _ = io::copy(&mut blob, &mut io::sink());
+        if blob.interrupted {
+            return Err(BlobFault::Interrupted);
+        }
         if let Some(error) = blob.error {
             return Err(BlobFault::Read(error));
         }
@@ -211,7 +222,8 @@ impl Drop for ChunkWriter {
 struct BlobReader<'a> {
     inner: HashingReader<&'a mut (dyn Read + Send)>,
     size: u64,
-    on_read: &'a (dyn Fn(u64) + Sync),
+    on_read: &'a OnRead<'a>,
+    interrupted: bool,
     error: Option<io::Error>,
 }
 
@@ -220,12 +232,15 @@ impl Read for BlobReader<'_> {
         if let Some(error) = &self.error {
             return Err(error.kind().into());
         }
-        if self.inner.bytes_read() > self.size {
+        if self.interrupted || self.inner.bytes_read() > self.size {
             return Ok(0);
         }
         match self.inner.read(buffer) {
             Ok(count) => {
-                (self.on_read)(count as u64);
+                if (self.on_read)(count as u64).is_break() {
+                    self.interrupted = true;
+                    return Ok(0);
+                }
                 Ok(count)
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),

@@ -85,6 +85,10 @@ pub trait Progress: Sync {
     fn advance(&self, blob_bytes: u64);
     /// A layer is done.
     fn layer_done(&self, layer: &LayerReport);
+    /// Whether to give up: asked often, while blobs are read. The import then fails, which leaves the target as it was.
+    fn interrupted(&self) -> bool {
+        false
+    }
 }
 
 /// For callers who do not want to hear.

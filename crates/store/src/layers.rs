@@ -9,6 +9,7 @@
 //! thread. A sink that takes one subtree at a time gets the layers in the order of the plan.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
@@ -314,7 +315,13 @@ fn apply_layer<'a>(
         limits: task.options.limits,
         epoch: task.options.epoch,
         scratch: &task.options.scratch,
-        on_read: &|bytes| task.progress.advance(bytes),
+        on_read: &|bytes| {
+            task.progress.advance(bytes);
+            match task.progress.interrupted() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        },
     };
     let applied = apply(layer.source, &mut *out, lower, &options).map_err(|source| StoreError::Layer {
         image: layer.image.origin.clone(),

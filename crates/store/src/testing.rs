@@ -195,7 +195,7 @@ pub(crate) fn options(limits: Limits) -> ApplyOptions<'static> {
         limits,
         epoch: EPOCH,
         scratch: Path::new("/tmp"),
-        on_read: &|_| {},
+        on_read: &|_| std::ops::ControlFlow::Continue(()),
     }
 }
 

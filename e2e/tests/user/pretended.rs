@@ -76,7 +76,8 @@ fn session(who: Who, form: Form, store: Store) -> Result<()> {
     let bundle = "./vcontainer bundle --no-sync --quiet --images deploy --rootfs root \"$@\"";
     bench.copy("root", "by-root")?;
     bench.give("root")?;
-    let script = format!("{bundle} && {}", form.make());
+    // What is there belongs to root, as if the session had made it.
+    let script = format!("chown -hR 0:0 root && {bundle} && {}", form.make());
     let words = [&["sh", "-c", &script, "sh"], store.words()].concat();
     bench.command(who, &words).output()?;
     std::fs::create_dir(bench.path("unpacked"))?;

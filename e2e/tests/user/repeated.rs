@@ -206,6 +206,7 @@ fn fifty() -> Result<()> {
         entries.push(format!("{name}:podman"));
     }
     let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
+    bench.copy("root", "fresh")?;
     bench
         .bundle(Who::writer(), &[&["--rootfs=root"], &entries[..]].concat())?
         .success()?;
@@ -233,6 +234,8 @@ fn fifty() -> Result<()> {
         .collect();
     assert_eq!(units.len(), 50);
     // All in one argument, as a value of bitbake is.
+    fs::remove_dir_all(bench.path("root"))?;
+    bench.copy("fresh", "root")?;
     bench
         .bundle(
             Who::Ordinary,

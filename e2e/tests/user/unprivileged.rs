@@ -223,7 +223,7 @@ fn listed() -> Result<()> {
         ("prw----r--", "0/0", "/diff/odd/fifo"),
         ("drwxrwx--T", "3/4", "/diff/odd/sticky/"),
         (
-            "-rw-r--r--",
+            "-rw-------",
             "0/0",
             "./var/lib/docker/image/overlay2/repositories.json",
         ),
@@ -246,6 +246,7 @@ fn unpacked(store: Store) -> Result<()> {
     Command::new("tar")
         .args([
             "--extract",
+            "--delay-directory-restore",
             "--xattrs",
             "--xattrs-include=*",
             "--numeric-owner",

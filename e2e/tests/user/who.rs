@@ -31,7 +31,8 @@ pub enum Who {
     /// An ordinary user whom nobody knows, without capabilities, groups and user namespaces; without root, the user
     /// who runs the tests, likewise restricted.
     Ordinary,
-    /// That user under fakeroot.
+    /// That user under fakeroot (in the first user namespace: in another one, chown(2) to a number that it doesn't have
+    /// is an error that fakeroot passes on).
     Fakeroot,
     /// That user under pseudo.
     Pseudo,
@@ -50,9 +51,12 @@ impl Who {
     /// The words before a command line that let it run so. `folder` is where pseudo may keep its database.
     pub fn words(self, folder: &Path) -> Vec<String> {
         let mut words: Vec<String> = Vec::new();
-        if self != Self::Tester {
-            words.extend(ordinary().iter().map(|word| (*word).to_owned()));
-        }
+        let before: &[&str] = match self {
+            Self::Tester => &[],
+            Self::Ordinary => ordinary(),
+            Self::Fakeroot | Self::Pseudo => without_capabilities(),
+        };
+        words.extend(before.iter().map(|word| (*word).to_owned()));
         match self {
             Self::Tester | Self::Ordinary => {}
             Self::Fakeroot => words.push("fakeroot".into()),
@@ -79,17 +83,30 @@ fn become_ordinary() -> &'static [&'static str] {
     }
 }
 
+/// Becomes the ordinary user and gives up what a program that is started could gain.
+fn without_capabilities() -> &'static [&'static str] {
+    if privilege::is_root() {
+        &[
+            "setpriv",
+            "--reuid=54321",
+            "--regid=54321",
+            "--clear-groups",
+            "--bounding-set=-all",
+            "--no-new-privs",
+        ]
+    } else {
+        &["setpriv", "--no-new-privs"]
+    }
+}
+
 /// Becomes the ordinary user and gives up everything else.
 fn ordinary() -> &'static [&'static str] {
     static WORDS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-        let become_ordinary = become_ordinary();
-        let without = [become_ordinary, WITHOUT_NAMESPACES].concat();
-        let tried = Command::new(without[0]).args(&without[1..]).arg("true").output();
-        match (tried, privilege::is_root()) {
-            (Ok(_), _) => without,
+        let without = [become_ordinary(), WITHOUT_NAMESPACES].concat();
+        match Command::new(without[0]).args(&without[1..]).arg("true").output() {
+            Ok(_) => without,
             // Where ordinary users cannot make user namespaces there is none to be taken away.
-            (Err(_), true) => [become_ordinary, &["--bounding-set=-all", "--no-new-privs"]].concat(),
-            (Err(_), false) => vec!["setpriv", "--no-new-privs"],
+            Err(_) => without_capabilities().to_vec(),
         }
     });
     &WORDS

@@ -80,10 +80,7 @@ fn wrong_digest() -> Result<()> {
             &["big:podman"],
             &["--docker-store=containerd", "big:docker"],
         ] {
-            bench.refused(
-                words,
-                &["big-latest-oci", digest, "has the digest sha256:", "damaged"],
-            )?;
+            bench.refused(words, &["big-latest-oci", digest, "digest"])?;
         }
     }
     Ok(())
@@ -194,7 +191,7 @@ fn no_platform() -> Result<()> {
     // Only attestations.
     let bench = Bench::new()?;
     multi(&bench, &[json!({"os": "unknown", "architecture": "unknown"})])?;
-    bench.refused(&["multi:docker"], &["multi-latest-oci", "linux/arm64"])
+    bench.refused(&["multi:docker"], &["multi-latest-oci", "lists no image"])
 }
 
 fn empty_index() -> Result<()> {

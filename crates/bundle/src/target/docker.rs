@@ -3,7 +3,9 @@
 //! Source: dockerd(8) for daemon.json and options; moby `daemon/image_store_choice.go` (`determineImageStoreChoice`)
 //! and `daemon/graphdriver/driver.go` (`scanPriorDrivers`) for how Docker 29 chooses between its two stores.
 
-use serde_json::Value;
+use std::io;
+
+use serde_json::{Map, Value};
 use vcontainer_image::TreePath;
 
 use super::{Target, TargetError, UNIT_DIRECTORIES, Version, tree_path};
@@ -431,35 +433,46 @@ impl Settings {
         if text.trim().is_empty() {
             return Ok(());
         }
-        let json: Value = serde_json::from_str(text).map_err(|source| malformed(file, source))?;
+        let json: Map<String, Value> =
+            serde_json::from_str(text).map_err(|source| malformed(file, source))?;
         let place = format!("`{file}`");
-        let string = |key: &str| {
-            json.get(key)
-                .and_then(Value::as_str)
-                .filter(|value| !value.is_empty())
-                .map(|value| Setting {
-                    value: value.to_owned(),
-                    place: place.clone(),
-                    text: format!("`\"{key}\": \"{value}\"`"),
-                })
+        let string = |key: &str| match json.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(value)) if value.is_empty() => Ok(None),
+            Some(Value::String(value)) => Ok(Some(Setting {
+                value: value.clone(),
+                place: place.clone(),
+                text: format!("`\"{key}\": \"{value}\"`"),
+            })),
+            Some(other) => Err(mistyped(file, key, other, "a string")),
         };
         let or = |now: Option<Setting<String>>, then: Option<Setting<String>>| now.or(then);
-        self.root = or(self.root.take(), or(string("data-root"), string("graph")));
-        self.driver = or(self.driver.take(), string("storage-driver"));
-        self.remap = or(self.remap.take(), string("userns-remap"));
-        self.containerd = or(self.containerd.take(), string("containerd"));
+        self.root = or(self.root.take(), or(string("data-root")?, string("graph")?));
+        self.driver = or(self.driver.take(), string("storage-driver")?);
+        self.remap = or(self.remap.take(), string("userns-remap")?);
+        self.containerd = or(self.containerd.take(), string("containerd")?);
         let feature = json
             .get("features")
             .and_then(|features| features.get("containerd-snapshotter"));
-        if let Some(value) = feature.and_then(Value::as_bool) {
-            self.snapshotter = Some(Setting {
-                value,
-                place,
-                text: format!("`\"containerd-snapshotter\": {value}` in `features`"),
-            });
+        match feature {
+            None | Some(Value::Null) => {}
+            Some(Value::Bool(value)) => {
+                self.snapshotter = Some(Setting {
+                    value: *value,
+                    place,
+                    text: format!("`\"containerd-snapshotter\": {value}` in `features`"),
+                });
+            }
+            Some(other) => return Err(mistyped(file, "containerd-snapshotter", other, "true or false")),
         }
         Ok(())
     }
+}
+
+/// A value that dockerd would not start with.
+fn mistyped(file: &str, key: &str, value: &Value, right: &str) -> TargetError {
+    let text = format!("`{key}` is {value} and must be {right}");
+    malformed(file, io::Error::new(io::ErrorKind::InvalidData, text))
 }
 
 fn hidden<T>(setting: &Setting<T>, problem: &str, remedy: &str) -> TargetError {

@@ -19,7 +19,8 @@ use vcontainer_store::{
 };
 
 use crate::args::Bundle;
-use crate::output::{bytes, columns, count, print, warn};
+use crate::interruption::Interruption;
+use crate::output::{bytes, columns, count, print, tell, warn};
 use crate::progress::{Shown, short};
 use crate::settings::source_date_epoch;
 
@@ -35,15 +36,15 @@ pub fn run(args: &Bundle) -> Result<()> {
     let epoch = source_date_epoch()?;
     let (config, requests) = requests(args)?;
     let rootfs = args.rootfs.as_deref().map(Rootfs::open).transpose()?;
+    let interruption = Interruption::watch()?;
     // Before anything of the target is read: opening it mends what an interrupted run has left there.
-    let directory = match &rootfs {
-        Some(rootfs) if args.tar.is_none() && !args.dry_run => Some(DirectorySink::open(
-            rootfs,
-            DirectoryOptions { sync: !args.no_sync },
-        )?),
-        _ => None,
-    };
-    if let (Some(rootfs), None) = (&rootfs, &directory)
+    let into_directory = args.tar.is_none() && !args.dry_run;
+    let options = DirectoryOptions { sync: !args.no_sync };
+    let parked = interruption.park(|| match &rootfs {
+        Some(rootfs) if into_directory => DirectorySink::open(rootfs, options).map(Some),
+        _ => Ok(None),
+    })?;
+    if let Some(rootfs) = rootfs.as_ref().filter(|_| !into_directory)
         && DirectorySink::was_interrupted(rootfs)?
     {
         bail!(
@@ -66,7 +67,7 @@ pub fn run(args: &Bundle) -> Result<()> {
     if args.dry_run {
         return print(&describe(&plan, args, &platform));
     }
-    let sink: Box<dyn Sink> = match (directory, &args.tar) {
+    let sink: Box<dyn Sink> = match (parked.begin_writing(), &args.tar) {
         (Some(sink), _) => Box::new(sink),
         (None, Some(file)) => tar_sink(file, rootfs, args)?,
         (None, None) => bail!("there is nowhere to write to: give --rootfs DIR or --tar FILE"),
@@ -80,12 +81,15 @@ pub fn run(args: &Bundle) -> Result<()> {
         scratch: args.temp_dir.clone(),
         jobs: jobs(args),
     };
-    let progress = Shown::new(args.quiet, std::io::stderr().is_terminal());
+    let progress = Shown::new(args.quiet, std::io::stderr().is_terminal(), interruption.clone());
     let report = plan.execute(sink, &import, &progress);
     progress.finish();
-    let report = report?;
+    let report = match (report, interruption.signal()) {
+        (Err(_), Some(interrupted)) => return Err(interrupted.into()),
+        (report, _) => report?,
+    };
     if !args.quiet {
-        eprint!("{}", summary(&report, start.elapsed().as_secs_f64()));
+        tell(&summary(&report, start.elapsed().as_secs_f64()));
     }
     Ok(())
 }

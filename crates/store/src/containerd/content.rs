@@ -49,7 +49,10 @@ impl<'a> Content<'a> {
         // One byte more than announced, to notice a blob that is too long.
         let mut reader = BufReader::with_capacity(
             PIECE,
-            HashingReader::new(blob.take(source.size.saturating_add(1))),
+            HashingReader::new(Wanted {
+                blob: blob.take(source.size.saturating_add(1)),
+                task: self.task,
+            }),
         );
         let path = self.task.path(&blob_name(source.digest));
         self.task
@@ -74,5 +77,20 @@ impl<'a> Content<'a> {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(digest);
         Ok(new && !self.existing.blob(digest, size)?)
+    }
+}
+
+/// A blob that is read as long as nobody interrupts the import.
+struct Wanted<'a, R> {
+    blob: R,
+    task: &'a Import<'a>,
+}
+
+impl<R: Read> Read for Wanted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.task.progress.interrupted() {
+            return Err(std::io::Error::other(crate::BlobFault::Interrupted));
+        }
+        self.blob.read(buffer)
     }
 }
