@@ -40,7 +40,7 @@ pub struct Interruption {
 
 enum Stage {
     /// The sink, if there is one yet, is parked here for whoever ends the program.
-    Preparing(Option<DirectorySink>),
+    Preparing(Option<Box<DirectorySink>>),
     Writing,
 }
 
@@ -71,12 +71,12 @@ impl Interruption {
     pub fn park<E>(&self, open: impl FnOnce() -> Result<Option<DirectorySink>, E>) -> Result<Parked, E> {
         // Locked meanwhile: what is half open cannot be dropped.
         let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        *stage = Stage::Preparing(open()?);
+        *stage = Stage::Preparing(open()?.map(Box::new));
         drop(stage);
         Ok(Parked(self.clone()))
     }
 
-    fn begin_writing(&self) -> Option<DirectorySink> {
+    fn begin_writing(&self) -> Option<Box<DirectorySink>> {
         let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         match std::mem::replace(&mut *stage, Stage::Writing) {
             Stage::Preparing(sink) => sink,
@@ -112,7 +112,7 @@ pub struct Parked(Interruption);
 
 impl Parked {
     /// The sink. From now on the work itself has to look for signals.
-    pub fn begin_writing(self) -> Option<DirectorySink> {
+    pub fn begin_writing(self) -> Option<Box<DirectorySink>> {
         self.0.begin_writing()
     }
 }

@@ -470,3 +470,21 @@ fn a_changelog_tells_the_version_of_an_extracted_root() {
     encoder.finish().unwrap();
     assert_eq!(root.podman().unwrap().version, Some(Version::new(4, 3, 1)));
 }
+
+#[test]
+fn a_daemon_json_that_dockerd_would_not_start_with_is_an_error() {
+    for (text, says) in [
+        ("[]", "expected a map"),
+        (r#"{"data-root": 7}"#, "`data-root` is 7 and must be a string"),
+        (
+            r#"{"features": {"containerd-snapshotter": "yes"}}"#,
+            "must be true or false",
+        ),
+    ] {
+        let root = Root::new(&[("etc/docker/daemon.json", text)]);
+        let error = root.target(Trust::default()).docker(Store::Overlay2).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(error.to_string().contains("/etc/docker/daemon.json"), "{error}");
+        assert!(cause.contains(says), "{cause}");
+    }
+}

@@ -68,7 +68,7 @@ pub fn run(args: &Bundle) -> Result<()> {
         return print(&describe(&plan, args, &platform));
     }
     let sink: Box<dyn Sink> = match (parked.begin_writing(), &args.tar) {
-        (Some(sink), _) => Box::new(sink),
+        (Some(sink), _) => sink,
         (None, Some(file)) => tar_sink(file, rootfs, args)?,
         (None, None) => bail!("there is nowhere to write to: give --rootfs DIR or --tar FILE"),
     };

@@ -254,6 +254,29 @@ fn layer_bombs_stop_at_the_limit() {
 }
 
 #[test]
+fn an_interrupted_layer_is_read_no_further() {
+    let bytes = archive(|a| {
+        a.file("f", &vec![b'x'; 4 << 20]);
+    })
+    .finish();
+    let read = std::sync::atomic::AtomicU64::new(0);
+    let interrupting = ApplyOptions {
+        on_read: &|bytes| {
+            read.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+            ControlFlow::Break(())
+        },
+        ..options(Limits::default())
+    };
+    let blob = blob(&bytes, &bytes, Compression::None);
+    let error = apply_blob(blob, &mut MemoryTree::default(), None, &interrupting).unwrap_err();
+    assert!(matches!(
+        error.problem,
+        ApplyProblem::Blob(BlobFault::Interrupted)
+    ));
+    assert!(read.into_inner() < 1 << 20);
+}
+
+#[test]
 fn writer_errors_name_the_entry() {
     struct Full;
     impl TreeWriter for Full {
@@ -383,13 +406,13 @@ fn entries_without_a_place_are_refused_by_name() {
             |a| {
                 a.file("f", b"").file("f/g", b"");
             },
-            "entry `/f/g` lies in /f, which is no directory",
+            "entry `/f/g` lies in `/f`, which is no directory",
         ),
         (
             |a| {
                 a.file(".wh.d", b"").file("d/f", b"");
             },
-            "entry `/d/f` lies in /d, which is no directory",
+            "entry `/d/f` lies in `/d`, which is no directory",
         ),
         (
             |a| {

@@ -153,9 +153,8 @@ fn tidy(rootfs: &Rootfs, journal: &Journal) -> Result<(), SinkError> {
     }
     point();
     withdraw_journal(rootfs)?;
-    // The root's own time comes after the last change in it.
+    // The root's own time comes after the last change in it: a kill just between the two leaves a new time there.
     for (path, time) in root {
-        point();
         set_time(CWD, rootfs.path().as_os_str().as_encoded_bytes(), *time, path)?;
     }
     Ok(())
