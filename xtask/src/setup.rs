@@ -18,12 +18,16 @@ const PACKAGES: &[(&str, &str)] = &[
     ("fakeroot", "lets an ordinary user write owners and devices"),
     ("gcc", "links the tests and compiles the zstd library"),
     ("libc6-dev", "links the tests and compiles the zstd library"),
+    ("groff-base", "reads the man pages in a test"),
+    ("libarchive-tools", "reads tar streams back in tests (bsdtar)"),
     ("mmdebstrap", "makes the Debian root filesystems"),
     ("pigz", "unpacks images in comparisons of speed"),
     (
         "pseudo",
         "Yocto's fakeroot: directory output is tested under it too",
     ),
+    ("squashfs-tools", "reads tar streams back in tests (mksquashfs)"),
+    ("squashfs-tools-ng", "reads tar streams back in tests (tar2sqfs)"),
     ("umoci", "makes the images of the demo"),
     ("zstd", "packs and unpacks test archives"),
 ];

@@ -86,7 +86,7 @@ fn a_store_on_another_file_system_is_staged_there() {
     child
         .args(["--exact", "file_systems::elsewhere_child", "--ignored"])
         .env("VCONTAINER_TEST_ROOT", dir.path());
-    assert_eq!(child.status().unwrap().code(), Some(77));
+    assert_eq!(child.output().unwrap().status.code(), Some(77));
     let staging = [data.as_path(), &bound, dir.path()].map(|place| place.join(".vcontainer-staging"));
     assert!(staging.iter().all(|staging| staging.exists()));
     let rootfs = Rootfs::open(dir.path()).unwrap();

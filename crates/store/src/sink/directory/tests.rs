@@ -391,7 +391,7 @@ fn a_bundle_at_work_keeps_another_out() {
     assert!(!output.status.success());
     assert!(said.contains("another vcontainer bundle is at work in"), "{said}");
     drop(sink);
-    assert!(child.status().unwrap().success());
+    assert!(child.output().unwrap().status.success());
 }
 
 #[test]
