@@ -10,6 +10,17 @@ use crate::machine::Machine;
 use crate::process::Command;
 use crate::{layout, tree};
 
+/// Shows layer directories, topmost first, merged in `/merged`. By short links: `mount` passes at most 255 bytes of lower
+/// directories on to newer kernels.
+const MOUNT: &str = r#"
+set -eu
+mkdir -p /merged /layer
+number=0; layers=
+for layer; do ln -sfn "$layer" /layer/$number; layers=$layers:/layer/$number; number=$((number + 1)); done
+if [ $# = 1 ]; then mount --bind "$1" /merged
+else mount -t overlay -o "lowerdir=${layers#:}" overlay /merged; fi
+"#;
+
 /// A real engine in a machine.
 pub trait Engine {
     /// Where it runs.
@@ -54,43 +65,30 @@ pub trait Engine {
     /// # Errors
     /// The image isn't there, or isn't stored as overlay directories.
     fn merged_tree(&self, name: &str) -> Result<tree::Tree> {
+        self.look_at_merged(name, tree::read)
+    }
+
+    /// What `look` finds in the file system that a container of this image sees, mounted from the directories that the
+    /// engine names.
+    ///
+    /// # Errors
+    /// As [`Engine::merged_tree`], or `look` fails.
+    fn look_at_merged<T>(&self, name: &str, look: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
         let inspect = self.inspect(name)?;
         let data = &inspect["GraphDriver"]["Data"];
         let top = data["UpperDir"]
             .as_str()
             .with_context(|| format!("the engine names no directory of {name}"))?;
+        let lower = data["LowerDir"].as_str().unwrap_or_default();
         let machine = self.machine();
         machine
-            .command("mkdir")
-            .args(["-p", "/merged", "/layer"])
+            .command("sh")
+            .args(["-c", MOUNT, "mount", top])
+            .args(lower.split(':').filter(|layer| !layer.is_empty()))
             .output()?;
-        match data["LowerDir"].as_str() {
-            Some(lower) => {
-                // By short links: `mount` passes at most 255 bytes of lower directories on to newer kernels.
-                let mut links = Vec::new();
-                for (number, layer) in std::iter::once(top).chain(lower.split(':')).enumerate() {
-                    links.push(format!("/layer/{number}"));
-                    machine
-                        .command("ln")
-                        .args(["-sfn", layer, &format!("/layer/{number}")])
-                        .output()?;
-                }
-                let layers = format!("lowerdir={}", links.join(":"));
-                machine
-                    .command("mount")
-                    .args(["-t", "overlay", "-o", &layers, "overlay", "/merged"])
-                    .output()?;
-            }
-            None => {
-                machine
-                    .command("mount")
-                    .args(["--bind", top, "/merged"])
-                    .output()?;
-            }
-        }
-        let tree = tree::read(&machine.host_path("/merged"));
+        let found = look(&machine.host_path("/merged"));
         machine.command("umount").arg("/merged").output()?;
-        tree
+        found
     }
 
     /// Saves the image as a `docker save` archive and returns what is in it.

@@ -8,6 +8,7 @@ pub mod cache;
 pub mod debian;
 pub mod docker;
 pub mod engine;
+pub mod generated;
 pub mod layout;
 pub mod machine;
 pub mod podman;

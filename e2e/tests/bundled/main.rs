@@ -6,6 +6,7 @@ mod deviations;
 mod docker;
 mod fixture;
 mod foreign;
+mod generated;
 mod podman;
 mod questions;
 
@@ -26,5 +27,6 @@ fn main() -> ExitCode {
     for suite in [Suite::Bookworm, Suite::Trixie] {
         foreign::add(&mut trials, suite);
     }
+    generated::add(&mut trials, Suite::Trixie);
     trials.run()
 }
