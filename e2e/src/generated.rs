@@ -175,7 +175,11 @@ impl Layer {
     }
 
     fn draw_one(&mut self, random: &mut Random, seed: u64) -> Option<()> {
-        let path = random.path();
+        let links = self.places(|made| matches!(made, Made::Symlink { .. }));
+        let path = match random.pick_any(&links) {
+            Some(link) if random.one_in(4) => join(link, random.pick(NAMES)),
+            _ => random.path(),
+        };
         let prefix = if random.one_in(4) { "./" } else { "" };
         let meta = random.meta();
         match random.below(18) {
@@ -201,22 +205,27 @@ impl Layer {
             }
             9..=10 => {
                 let place = self.free(&path)?;
-                let target = random.pick(TARGETS);
+                let directories = self.places(|made| matches!(made, Made::Directory { .. }));
+                let target = match random.pick_any(&directories) {
+                    Some(directory) if random.one_in(2) => format!("/{directory}"),
+                    _ => random.pick(TARGETS).to_owned(),
+                };
                 let meta = Meta {
                     mode: 0o777,
                     xattrs: Vec::new(),
                     ..meta
                 };
                 let made = Made::Symlink {
-                    target: target.to_owned(),
+                    target: target.clone(),
                     meta: meta.clone(),
                 };
                 self.made.insert(place, made);
-                self.entry(b'2', format!("{prefix}{path}"), meta, target, "");
+                self.entry(b'2', format!("{prefix}{path}"), meta, &target, "");
             }
             11..=12 => {
                 let place = self.free(&path)?;
-                let target = random.path();
+                let files = self.places(|made| matches!(made, Made::Symlink { .. } | Made::Other(_)));
+                let target = random.pick_any(&files)?.clone();
                 let existing = self.resolved(&target, false)?;
                 let made = self.made.get(&existing)?.clone();
                 let (Made::Symlink { meta: first, .. } | Made::Other(first)) = &made else {
@@ -300,6 +309,12 @@ impl Layer {
                 )
             })
             .finish(0)
+    }
+
+    /// Physical paths of what is made so far.
+    fn places(&self, which: impl Fn(&Made) -> bool) -> Vec<String> {
+        let made = self.made.iter().filter(|(_, made)| which(made));
+        made.map(|(place, _)| place.clone()).collect()
     }
 
     /// The physical place for a new name that only a whiteout may have now.
@@ -424,6 +439,10 @@ impl Random {
 
     fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
+    }
+
+    fn pick_any<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
+        (!from.is_empty()).then(|| &from[self.below(from.len())])
     }
 
     fn path(&mut self) -> String {
