@@ -117,10 +117,10 @@ fn killed() -> Result<()> {
     let whole = begun.elapsed();
     let expected = bench.tree("new")?;
     let stores = ["var/lib/docker", "var/lib/containers/storage"];
+    // Podman's layers are listed before its images: layers without an image harm nobody.
     let listing = |root: &str, store: &str| -> Result<String> {
-        let mut said = bench.inspect(&format!("{root}/{store}"))?;
-        said[0]["path"] = "".into();
-        Ok(said.to_string())
+        let said = bench.inspect(&format!("{root}/{store}"))?;
+        Ok(said[0]["images"].to_string())
     };
     for number in 0..KILLS {
         bench.copy("root", "killed")?;
