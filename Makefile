@@ -13,7 +13,7 @@ test: ## set up what the tests need and run every test (engine tests need root; 
 check: ## formatting, clippy, licences and sources of dependencies, the rule between the crates
 	@$(XTASK) check
 
-bench: ## compare speed and memory with other tools (needs root, 25 GB of disk and some patience)
+bench: ## compare speed and memory with other tools (needs root, disk space and patience)
 	@$(XTASK) bench
 
 man: ## make the man pages and shell completions, in target/man and target/completions

@@ -12,6 +12,7 @@ mod program;
 mod speed;
 
 use anyhow::{Context, Result, bail};
+use e2e::machine::scratch_directory;
 use e2e::privilege;
 
 use crate::debian_image::DebianImage;
@@ -44,8 +45,9 @@ fn main() -> Result<()> {
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|word| word == part);
     if wanted("speed") {
         let image = DebianImage::get()?;
+        let scratch = scratch_directory()?;
         for compression in Compression::ALL {
-            speed::compare(&image, compression, rounds)?;
+            speed::compare(&image, compression, rounds, scratch.path())?;
         }
     }
     if wanted("memory") {

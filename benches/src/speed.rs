@@ -1,7 +1,7 @@
 //! The same image by everyone who can unpack it.
 //!
-//! Everybody writes into a fresh directory, and nothing is removed before the end: for minutes after files have been
-//! removed, ext4 takes many times as long to make new ones in their place (it avoids inodes that were freed lately).
+//! Everybody writes into a fresh directory, and no file is removed before the end, only emptied: for minutes after files
+//! have been removed, ext4 takes many times as long to make new ones (it looks for inodes that were not freed lately).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use e2e::debian::Suite;
 use e2e::docker::{Docker, Store};
 use e2e::engine::Engine;
-use e2e::machine::{Builder, Machine, scratch_directory};
+use e2e::machine::{Builder, Machine};
 use e2e::podman::Podman;
 use e2e::process::Command;
 
@@ -70,27 +70,31 @@ struct Arena<'a> {
 }
 
 /// The contest for one compression.
-pub(crate) fn compare(image: &DebianImage, compression: Compression, rounds: usize) -> Result<()> {
-    let scratch = scratch_directory()?;
+pub(crate) fn compare(
+    image: &DebianImage,
+    compression: Compression,
+    rounds: usize,
+    scratch: &Path,
+) -> Result<()> {
     let machine = Builder::new(Suite::Trixie)
-        .bind(scratch.path(), STORES)
+        .bind(scratch, STORES)
         .bind(image.directory(), IMAGE)
         .start()?;
     let arena = Arena {
         image,
         compression,
-        scratch: scratch.path(),
+        scratch,
         vcontainer: program::path()?,
         blobs: image.blobs(compression)?,
         machine: &machine,
         podman: &Podman::new(&machine)?,
     };
-    let entries = arena.entries();
-    if !growth::has_room(scratch.path(), image.unpacked * (rounds * entries.len()) as u64)? {
+    if !growth::has_room(scratch, 2 * image.unpacked)? {
         return Ok(());
     }
     arena.warm_up()?;
-    let (targets, contenders): (Vec<_>, Vec<_>) = entries
+    let (targets, contenders): (Vec<_>, Vec<_>) = arena
+        .entries()
         .into_iter()
         .map(|entry| (entry.target, entry.contender))
         .unzip();
@@ -186,7 +190,9 @@ impl<'a> Arena<'a> {
                 .disable_cleanup(true)
                 .tempdir_in(self.scratch)
                 .context("making a directory to unpack into")?;
-            job(directory.path())
+            let time = job(directory.path())?;
+            empty_files(directory.path())?;
+            Ok(time)
         });
         let contender = Contender {
             name: name.into(),
@@ -256,6 +262,21 @@ impl<'a> Arena<'a> {
         }
         running.into_iter().try_for_each(finish)
     }
+}
+
+/// Truncates every file below a directory.
+fn empty_files(directory: &Path) -> Result<()> {
+    for entry in fs::read_dir(directory).with_context(|| format!("listing {}", directory.display()))? {
+        let entry = entry?;
+        let path = entry.path();
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            empty_files(&path)?;
+        } else if kind.is_file() {
+            fs::File::create(&path).with_context(|| format!("emptying {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 fn finish(mut child: Child) -> Result<()> {

@@ -12,6 +12,7 @@ mod object;
 mod plan;
 mod staging;
 mod tree;
+mod writeback;
 
 use std::fs::File;
 use std::io::BufRead;
@@ -23,6 +24,7 @@ use vcontainer_image::{Meta, TreePath};
 
 use self::plan::{Kind, Plan};
 use self::tree::DirectoryTree;
+use self::writeback::Writeback;
 use super::{Sink, SinkError, TreeWriter, Written};
 use crate::rootfs::Rootfs;
 
@@ -54,6 +56,8 @@ pub struct DirectorySink {
     options: DirectoryOptions,
     recovery: Recovery,
     plan: Mutex<Plan>,
+    /// Works as long as there may be something to write; `None` if nobody waits for the disk.
+    _writeback: Option<Writeback>,
     /// Holds the lock.
     _lock: File,
 }
@@ -75,11 +79,17 @@ impl DirectorySink {
         let lock = lock(rootfs)?;
         let recovery = commit::recover(rootfs)?;
         let plan = Mutex::new(Plan::new(rootfs)?);
+        let writeback = if options.sync {
+            Some(Writeback::start(rootfs.path())?)
+        } else {
+            None
+        };
         Ok(Self {
             rootfs: rootfs.clone(),
             options,
             recovery,
             plan,
+            _writeback: writeback,
             _lock: lock,
         })
     }
