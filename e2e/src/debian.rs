@@ -137,6 +137,26 @@ impl Suite {
         fs::read(&path).with_context(|| format!("reading {}", path.display()))
     }
 
+    /// getfattr of this release, with the loader and the library that it needs: file names and contents.
+    ///
+    /// # Errors
+    /// As [`Suite::path`], or one cannot be read.
+    pub fn getfattr(self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        let root = self.path()?;
+        [
+            ("getfattr", "usr/bin/getfattr"),
+            ("ld.so", "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
+            ("libc.so.6", "usr/lib/x86_64-linux-gnu/libc.so.6"),
+        ]
+        .into_iter()
+        .map(|(name, path)| {
+            let path = root.join(path);
+            let content = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            Ok((name, content))
+        })
+        .collect()
+    }
+
     fn cached(self) -> Result<PathBuf> {
         Ok(cache::directory()?
             .join("roots")

@@ -195,6 +195,47 @@ impl Layout {
         })
     }
 
+    /// Writes an attestation of an image, as BuildKit does: a manifest for the platform unknown/unknown.
+    ///
+    /// # Errors
+    /// A blob cannot be written.
+    pub fn attest(&self, image: &Descriptor) -> Result<Descriptor> {
+        let statement = json!({"_type": "https://in-toto.io/Statement/v0.1"}).to_string();
+        let config = json!({"architecture": "unknown", "os": "unknown"}).to_string();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": self.blob(config.as_bytes())?,
+                "size": config.len(),
+            },
+            "layers": [{
+                "mediaType": "application/vnd.in-toto+json",
+                "digest": self.blob(statement.as_bytes())?,
+                "size": statement.len(),
+            }],
+        })
+        .to_string();
+        let digest = self.blob(manifest.as_bytes())?;
+        let json = json!({
+            "mediaType": MANIFEST,
+            "digest": digest,
+            "size": manifest.len(),
+            "platform": {"os": "unknown", "architecture": "unknown"},
+            "annotations": {
+                "vnd.docker.reference.type": "attestation-manifest",
+                "vnd.docker.reference.digest": image.digest,
+            },
+        });
+        Ok(Descriptor {
+            digest,
+            config: String::new(),
+            layers: Vec::new(),
+            json,
+        })
+    }
+
     /// Writes an index over these manifests as a blob (a nested index, once [`Layout::name`] names it).
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use crate::tarball::{Format, Meta, Tarball};
 
 /// Names of busybox that the probe script uses.
 const APPLETS: &[&str] = &[
-    "cat", "echo", "find", "ls", "sh", "sleep", "sort", "stat", "touch",
+    "cat", "echo", "find", "ls", "rm", "sh", "sleep", "sort", "stat", "touch",
 ];
 
 /// The probe script: prints type, mode, owner, size and name of everything that the layers hold.
@@ -20,9 +20,12 @@ const SCRIPT: &str = "#!/bin/sh\n\
 
 /// A version 2 capability set with `cap_net_raw` permitted and effective (linux/capability.h, `vfs_cap_data`), and
 /// the byte 0x0A in it, which some tar readers take for the end of the record.
-const CAPABILITY: &[u8] = &[
+pub const CAPABILITY: &[u8] = &[
     0x01, 0, 0, 0x02, 0x00, 0x20, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
 ];
+
+/// The value of `user.note` of `odd/attribute`: looks like a record of its own, and isn't text.
+pub const NOTE: &[u8] = b"line\nlinkpath=odd\0binary";
 
 /// The probe image for an architecture. `busybox` is a static binary of that architecture; tests that don't run the
 /// image may pass anything.
@@ -50,6 +53,17 @@ pub fn derived(image: &Image) -> Image {
         .finish(0);
     derived.layers.push(layer);
     derived
+}
+
+/// The probe image with a layer that holds a getfattr and what it needs, all in `/getfattr`.
+pub fn with_getfattr(image: &Image, files: &[(&str, Vec<u8>)]) -> Image {
+    let mut image = image.clone();
+    let mut layer = Tarball::new(Format::Pax).directory("getfattr/", Meta::mode(0o755));
+    for (name, content) in files {
+        layer = layer.file(format!("getfattr/{name}"), Meta::mode(0o755), content);
+    }
+    image.layers.push(layer.finish(0));
+    image
 }
 
 /// A directory and a file below it, each with a name of 120 characters.
@@ -108,11 +122,7 @@ fn base(busybox: &[u8]) -> Vec<u8> {
             directory().xattr("security.capability", CAPABILITY),
             "capable\n",
         )
-        .file(
-            "odd/attribute",
-            file().xattr("user.note", b"line\nlinkpath=odd\0binary"),
-            "noted\n",
-        )
+        .file("odd/attribute", file().xattr("user.note", NOTE), "noted\n")
         .directory(
             "odd/attribute-dir/",
             directory().xattr("user.note", b"of a directory"),

@@ -245,7 +245,7 @@ impl Podman<'_> {
             let created = image.config_view.created.as_deref().and_then(time::from_rfc3339);
             let fields = ImageFields {
                 config: image.config.digest,
-                manifest: image.manifest.digest,
+                listed: listed_digest(&image.manifest, image.index.as_ref()),
                 names: &names,
                 top_layer: layers.last().map(|layer| self.places[*layer].id.as_str()),
                 created: created.unwrap_or(task.options.epoch),
@@ -267,5 +267,30 @@ impl Podman<'_> {
             });
         }
         Ok((reports, index))
+    }
+}
+
+/// The digest that `podman images --digests` shows: of the index that the image was chosen from, else of its manifest.
+fn listed_digest(
+    manifest: &vcontainer_image::Document,
+    index: Option<&vcontainer_image::Document>,
+) -> vcontainer_image::Digest {
+    index.unwrap_or(manifest).digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_what_an_image_is_listed_by() {
+        let document = |bytes: &[u8]| vcontainer_image::Document {
+            media_type: String::new(),
+            digest: vcontainer_image::Digest::of(bytes),
+            bytes: bytes.to_vec(),
+        };
+        let (manifest, index) = (document(b"m"), document(b"i"));
+        assert_eq!(listed_digest(&manifest, None), manifest.digest);
+        assert_eq!(listed_digest(&manifest, Some(&index)), index.digest);
     }
 }

@@ -1,12 +1,15 @@
 //! Stores that `vcontainer bundle` wrote, before the engines that are to use them: Docker 20.10, 26.1 and 28.5, Podman
 //! 4.3, 5.4 and 5.8 as Debian has them.
 
+mod archives;
+mod attributes;
 mod containerd;
 mod deviations;
 mod docker;
 mod fixture;
 mod foreign;
 mod generated;
+mod platforms;
 mod podman;
 mod questions;
 
@@ -20,6 +23,9 @@ fn main() -> ExitCode {
     for suite in Suite::WITH_ENGINES {
         docker::add(&mut trials, suite);
         podman::add(&mut trials, suite);
+        attributes::add(&mut trials, suite);
+        archives::add(&mut trials, suite);
+        platforms::add(&mut trials, suite);
     }
     for suite in [Suite::Trixie, Suite::Sid] {
         containerd::add(&mut trials, suite);

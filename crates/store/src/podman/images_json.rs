@@ -38,8 +38,9 @@ impl BigData<'_> {
 pub(crate) struct ImageFields<'a> {
     /// Digest of the configuration; the image's ID is its hex form.
     pub config: Digest,
-    /// Digest of the manifest.
-    pub manifest: Digest,
+    /// The digest that the image is listed by: of the index that it was chosen from, else of the manifest, as a pull
+    /// by containers/image leaves it.
+    pub listed: Digest,
     /// Canonical names with tag.
     pub names: &'a [String],
     /// ID of the topmost layer; none for an image without layers.
@@ -82,7 +83,7 @@ impl ImageFields<'_> {
     fn record(&self) -> Record {
         let mut record = Record::new();
         record.insert("id".into(), json!(self.id()));
-        record.insert("digest".into(), json!(self.manifest));
+        record.insert("digest".into(), json!(self.listed));
         if !self.names.is_empty() {
             record.insert("names".into(), json!(self.names));
             // Names come one by one and the newest stands first.
@@ -164,7 +165,7 @@ mod tests {
         let mut images = Records::parse(index.as_bytes()).unwrap();
         let fields = ImageFields {
             config: Digest::of(config),
-            manifest: Digest::of(b"{}"),
+            listed: Digest::of(b"{}"),
             names: &names,
             top_layer: Some("top"),
             created: Timestamp::default(),
