@@ -12,7 +12,6 @@ mod object;
 mod plan;
 mod staging;
 mod tree;
-mod writeback;
 
 use std::fs::File;
 use std::io::BufRead;
@@ -24,7 +23,6 @@ use vcontainer_image::{Meta, TreePath};
 
 use self::plan::{Kind, Plan};
 use self::tree::DirectoryTree;
-use self::writeback::Writeback;
 use super::{Sink, SinkError, TreeWriter, Written};
 use crate::rootfs::Rootfs;
 
@@ -56,8 +54,6 @@ pub struct DirectorySink {
     options: DirectoryOptions,
     recovery: Recovery,
     plan: Mutex<Plan>,
-    /// Works as long as there may be something to write; `None` if nobody waits for the disk.
-    _writeback: Option<Writeback>,
     /// Holds the lock.
     _lock: File,
 }
@@ -79,17 +75,11 @@ impl DirectorySink {
         let lock = lock(rootfs)?;
         let recovery = commit::recover(rootfs)?;
         let plan = Mutex::new(Plan::new(rootfs)?);
-        let writeback = if options.sync {
-            Some(Writeback::start(rootfs.path())?)
-        } else {
-            None
-        };
         Ok(Self {
             rootfs: rootfs.clone(),
             options,
             recovery,
             plan,
-            _writeback: writeback,
             _lock: lock,
         })
     }
