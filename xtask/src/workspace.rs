@@ -12,6 +12,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vcontainer-image", &[]),
     ("vcontainer-store", &["vcontainer-image"]),
     ("vcontainer-bundle", &["vcontainer-image", "vcontainer-store"]),
+    ("vcontainer-wire", &[]),
+    ("vcontainer-agent", &["vcontainer-wire"]),
+    ("vcontainer-debian", &[]),
+    ("vcontainer-guest", &["vcontainer-debian"]),
+    ("vcontainer-vm", &["vcontainer-guest", "vcontainer-wire"]),
 ];
 
 /// Crates on top: nothing in [`ARROWS`] may depend on them.

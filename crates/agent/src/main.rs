@@ -1,0 +1,3 @@
+//! `vcontainer-agent`: PID 1 of the guest. Boots it and runs commands for the host.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The files that a guest boots from: kernel, initramfs, root filesystem and their manifest.
