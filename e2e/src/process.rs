@@ -44,6 +44,13 @@ impl Command {
         self
     }
 
+    /// Leaves nothing of this process' environment; what is set afterwards stays.
+    #[must_use]
+    pub fn clear_environment(mut self) -> Self {
+        self.0.env_clear();
+        self
+    }
+
     /// Sets the directory that it runs in.
     #[must_use]
     pub fn directory(mut self, directory: impl AsRef<Path>) -> Self {
