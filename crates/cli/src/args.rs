@@ -244,7 +244,7 @@ fn named_path(text: &str) -> Result<(Source, PathBuf), String> {
 }
 
 /// A number of bytes with an optional unit of 1024, 1024², 1024³ or 1024⁴.
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let shift = match unit

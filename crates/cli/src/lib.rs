@@ -5,6 +5,7 @@
 
 pub mod args;
 mod commands;
+pub mod engine;
 mod interruption;
 mod output;
 mod progress;

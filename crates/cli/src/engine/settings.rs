@@ -1,0 +1,542 @@
+//! What is in force: options before the environment before the configuration file before what is usual.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::engine::config_file::{ConfigFile, truth};
+use crate::engine::options::{self, Options};
+use crate::engine::program::Tool;
+use vcontainer_guest::Arch;
+
+/// Processors of a machine.
+const CPUS: u8 = 2;
+/// Memory of a machine in bytes.
+const MEMORY: u64 = 2 << 30;
+/// The virtual size of a state disk in bytes; what is not used takes no room.
+const DISK: u64 = 64 << 30;
+/// How long a machine stays up after a command.
+const LINGER: Duration = Duration::from_secs(60);
+
+/// Everything outside of the command line that decides.
+pub struct Surroundings<'a> {
+    /// An environment variable.
+    pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// `uname -m`.
+    pub machine: &'a str,
+    /// The folder that the program runs in, for paths that are given relative to it.
+    pub folder: &'a Path,
+}
+
+/// What is in force for one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The tool.
+    pub tool: Tool,
+    /// The machine's architecture.
+    pub arch: Arch,
+    /// The machine's folder; `None` for one that leaves nothing behind.
+    pub state: Option<PathBuf>,
+    /// The folder with the folders of all machines of the tool.
+    pub root: PathBuf,
+    /// The folder of the configuration.
+    pub config_dir: PathBuf,
+    /// Where the guest files are, if somebody says so.
+    pub blob_dir: Option<PathBuf>,
+    /// Where templates are kept.
+    pub cache: PathBuf,
+    /// Processors.
+    pub cpus: u8,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Virtual size of the state disk in bytes.
+    pub disk: u64,
+    /// How long the machine stays up after a command.
+    pub linger: Duration,
+    /// Whether KVM may be tried.
+    pub kvm: bool,
+    /// Whether the machine has a network.
+    pub network: bool,
+    /// Whether to tell more.
+    pub verbose: bool,
+    /// Where the whole store goes after the command.
+    pub storage: Option<PathBuf>,
+    /// The tar that the store starts from.
+    pub input_storage: Option<PathBuf>,
+    /// Whether a terminal was asked for before the command.
+    pub interactive: bool,
+}
+
+/// The folder of the configuration: it can be shown and set even when what stands in it is wrong.
+///
+/// # Errors
+/// No home.
+pub fn config_dir(tool: Tool, options: &Options, around: &Surroundings<'_>) -> Result<PathBuf> {
+    let given = options
+        .config_dir
+        .clone()
+        .or_else(|| path(tool, "CONFIG_DIR", around));
+    let folder = match given {
+        Some(folder) => folder,
+        None => home(around)?.join(".config").join(tool.name()),
+    };
+    Ok(around.folder.join(folder))
+}
+
+impl Settings {
+    /// Finds out what is in force.
+    ///
+    /// # Errors
+    /// A value that cannot be, or options that contradict each other.
+    pub fn new(
+        tool: Tool,
+        options: &Options,
+        config: &ConfigFile,
+        around: &Surroundings<'_>,
+    ) -> Result<Self> {
+        let text = |suffix: &str| text(tool, suffix, around);
+        let value = |suffix: &str, key: &str| {
+            Ok::<_, anyhow::Error>(match text(suffix)? {
+                Some(value) => Some((tool.variable(suffix), value)),
+                None => config
+                    .get(key)
+                    .map(|value| (format!("the key `{key}` of the configuration"), value.to_owned())),
+            })
+        };
+        let arch = match options.arch.or(tool.arch) {
+            Some(arch) => arch,
+            None => match value("ARCH", "arch")? {
+                Some((from, name)) => {
+                    options::arch(&name).with_context(|| format!("{from} cannot be used"))?
+                }
+                None => options::arch(around.machine)
+                    .context("this computer's own architecture cannot be used: choose one with --arch")?,
+            },
+        };
+        let truth_of = |suffix: &str, key: &str| match value(suffix, key)? {
+            None => Ok(false),
+            Some((from, value)) => truth(&value).with_context(|| format!("{from} cannot be used")),
+        };
+        let stateless_by_variable = truth_of("STATELESS", "")?;
+        let root =
+            match path(tool, "STATE_DIR", around).or_else(|| config.get("state-dir").map(PathBuf::from)) {
+                Some(root) => root,
+                None => home(around)?.join(format!(".{}", tool.name())),
+            };
+        let root = around.folder.join(root);
+        let named = options.state_dir.is_some() || options.instance.is_some();
+        if options.stateless && named {
+            bail!(
+                "--stateless leaves nothing behind, and --state-dir and --instance say where: give only one of them"
+            );
+        }
+        if options.input_storage.is_some() && named {
+            bail!(
+                "--input-storage makes a machine of its own: it cannot be given with --state-dir or --instance"
+            );
+        }
+        if options.state_dir.is_some() && options.instance.is_some() {
+            bail!("--state-dir and --instance both say where the machine's state is: give only one of them");
+        }
+        let stateless =
+            options.stateless || options.input_storage.is_some() || (stateless_by_variable && !named);
+        let state = match (&options.state_dir, &options.instance) {
+            _ if stateless => None,
+            (Some(folder), _) => Some(around.folder.join(folder)),
+            (None, Some(name)) => Some(root.join(name)),
+            (None, None) => Some(root.join(arch.to_string())),
+        };
+        let number = |option: Option<u64>, suffix: &str, key: &str, default: u64| match (
+            option,
+            value(suffix, key)?,
+        ) {
+            (Some(number), _) => Ok::<_, anyhow::Error>(number),
+            (None, Some((from, value))) => {
+                options::bytes(&value).with_context(|| format!("{from} cannot be used"))
+            }
+            (None, None) => Ok(default),
+        };
+        let cpus = match (options.cpus, value("CPUS", "cpus")?) {
+            (Some(cpus), _) => cpus,
+            (None, Some((from, value))) => {
+                options::cpus(&value).with_context(|| format!("{from} cannot be used"))?
+            }
+            (None, None) => CPUS,
+        };
+        let linger = match (options.idle_timeout, value("IDLE_TIMEOUT", "idle-timeout")?) {
+            _ if options.no_daemon => Duration::ZERO,
+            (Some(linger), _) => linger,
+            _ if config.get("auto-daemon").map(truth).transpose()? == Some(false) => Duration::ZERO,
+            (None, Some((from, value))) => {
+                options::seconds(&value).with_context(|| format!("{from} cannot be used"))?
+            }
+            (None, None) => LINGER,
+        };
+        let cache = match (around.variable)("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+        {
+            Some(cache) => cache,
+            None => home(around)?.join(".cache"),
+        };
+        let blob_dir = options
+            .blob_dir
+            .clone()
+            .or_else(|| path(tool, "BLOB_DIR", around))
+            .or_else(|| config.get("blob-dir").map(PathBuf::from));
+        let inside = |path: &Option<PathBuf>| path.as_ref().map(|path| around.folder.join(path));
+        Ok(Self {
+            tool,
+            arch,
+            state,
+            root,
+            config_dir: config_dir(tool, options, around)?,
+            blob_dir: inside(&blob_dir),
+            cache: cache.join("vcontainer"),
+            cpus,
+            memory: number(options.memory, "MEMORY", "memory", MEMORY)?,
+            disk: number(options.disk, "DISK", "disk", DISK)?,
+            linger,
+            kvm: !options.no_kvm,
+            network: !options.no_network,
+            verbose: options.verbose || truth_of("VERBOSE", "verbose")?,
+            storage: inside(&options.storage),
+            input_storage: inside(&options.input_storage),
+            interactive: options.interactive,
+        })
+    }
+}
+
+fn home(around: &Surroundings<'_>) -> Result<PathBuf> {
+    (around.variable)("HOME")
+        .filter(|home| !home.is_empty())
+        .map(PathBuf::from)
+        .context("HOME is not set, so there is no place for state and configuration: set it, or give --state-dir and --config-dir")
+}
+
+/// A variable of the tool; an empty one counts as not set.
+fn path(tool: Tool, suffix: &str, around: &Surroundings<'_>) -> Option<PathBuf> {
+    (around.variable)(&tool.variable(suffix))
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
+
+fn text(tool: Tool, suffix: &str, around: &Surroundings<'_>) -> Result<Option<String>> {
+    path(tool, suffix, around)
+        .map(|value| {
+            let value = value.into_os_string();
+            value
+                .into_string()
+                .ok()
+                .with_context(|| format!("the value of {} is no text", tool.variable(suffix)))
+        })
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vcontainer_guest::Engine;
+
+    const DOCKER: Tool = Tool {
+        engine: Engine::Docker,
+        arch: None,
+    };
+
+    struct Case<'a> {
+        tool: Tool,
+        options: Options,
+        config: &'a [(&'a str, &'a str)],
+        variables: &'a [(&'a str, &'a str)],
+    }
+
+    impl Default for Case<'_> {
+        fn default() -> Self {
+            Self {
+                tool: DOCKER,
+                options: Options::default(),
+                config: &[],
+                variables: &[],
+            }
+        }
+    }
+
+    impl Case<'_> {
+        fn settings(&self) -> Result<Settings> {
+            let folder = tempfile::tempdir().unwrap();
+            let text: String = self
+                .config
+                .iter()
+                .map(|(key, value)| format!("{key}={value}\n"))
+                .collect();
+            std::fs::write(folder.path().join("config"), text).unwrap();
+            let variable = |name: &str| {
+                let given = self.variables.iter().find(|(given, _)| *given == name);
+                given
+                    .map(|(_, value)| OsString::from(value))
+                    .or_else(|| (name == "HOME").then(|| "/home/u".into()))
+            };
+            let around = Surroundings {
+                variable: &variable,
+                machine: "x86_64",
+                folder: Path::new("/work dir"),
+            };
+            Settings::new(
+                self.tool,
+                &self.options,
+                &ConfigFile::read(folder.path())?,
+                &around,
+            )
+        }
+    }
+
+    fn state(case: &Case<'_>) -> String {
+        case.settings().unwrap().state.unwrap().display().to_string()
+    }
+
+    #[test]
+    fn architectures_are_chosen_in_the_documented_order() {
+        let named = Tool {
+            arch: Some(Arch::X86_64),
+            ..DOCKER
+        };
+        let option = Options {
+            arch: Some(Arch::Aarch64),
+            ..Options::default()
+        };
+        let of = |case: Case<'_>| case.settings().unwrap().arch;
+        let config = &[("arch", "aarch64")][..];
+        let variable = &[("VDKR_ARCH", "aarch64")][..];
+        assert_eq!(of(Case::default()), Arch::X86_64);
+        assert_eq!(
+            of(Case {
+                config,
+                ..Case::default()
+            }),
+            Arch::Aarch64
+        );
+        let against = &[("arch", "x86_64")][..];
+        assert_eq!(
+            of(Case {
+                config: against,
+                variables: variable,
+                ..Case::default()
+            }),
+            Arch::Aarch64
+        );
+        assert_eq!(
+            of(Case {
+                tool: named,
+                config,
+                variables: variable,
+                ..Case::default()
+            }),
+            Arch::X86_64
+        );
+        assert_eq!(
+            of(Case {
+                tool: named,
+                options: option,
+                ..Case::default()
+            }),
+            Arch::Aarch64
+        );
+        // The other tool's variable is not ours, and an empty one is none.
+        let others = &[("VPDMN_ARCH", "aarch64"), ("VDKR_ARCH", "")][..];
+        assert_eq!(
+            of(Case {
+                variables: others,
+                ..Case::default()
+            }),
+            Arch::X86_64
+        );
+    }
+
+    #[test]
+    fn state_is_where_the_document_says() {
+        let options = |change: fn(&mut Options)| {
+            let mut options = Options::default();
+            change(&mut options);
+            options
+        };
+        assert_eq!(state(&Case::default()), "/home/u/.vdkr/x86_64");
+        let podman = Tool {
+            engine: Engine::Podman,
+            arch: Some(Arch::Aarch64),
+        };
+        assert_eq!(
+            state(&Case {
+                tool: podman,
+                ..Case::default()
+            }),
+            "/home/u/.vpdmn/aarch64"
+        );
+        let instance = options(|options| options.instance = Some("web".to_owned()));
+        assert_eq!(
+            state(&Case {
+                options: instance.clone(),
+                ..Case::default()
+            }),
+            "/home/u/.vdkr/web"
+        );
+        let variables = &[("VDKR_STATE_DIR", "/s t")][..];
+        assert_eq!(
+            state(&Case {
+                variables,
+                ..Case::default()
+            }),
+            "/s t/x86_64"
+        );
+        assert_eq!(
+            state(&Case {
+                options: instance,
+                variables,
+                ..Case::default()
+            }),
+            "/s t/web"
+        );
+        let given = options(|options| options.state_dir = Some("mine".into()));
+        assert_eq!(
+            state(&Case {
+                options: given,
+                variables,
+                ..Case::default()
+            }),
+            "/work dir/mine"
+        );
+        let config = &[("state-dir", "/c")][..];
+        assert_eq!(
+            state(&Case {
+                config,
+                ..Case::default()
+            }),
+            "/c/x86_64"
+        );
+        assert_eq!(
+            state(&Case {
+                config,
+                variables,
+                ..Case::default()
+            }),
+            "/s t/x86_64"
+        );
+    }
+
+    #[test]
+    fn stateless_machines_have_no_folder() {
+        let stateless = Options {
+            stateless: true,
+            ..Options::default()
+        };
+        let of = |case: Case<'_>| case.settings().unwrap().state;
+        assert_eq!(
+            of(Case {
+                options: stateless.clone(),
+                ..Case::default()
+            }),
+            None
+        );
+        let variables = &[("VDKR_STATELESS", "true")][..];
+        assert_eq!(
+            of(Case {
+                variables,
+                ..Case::default()
+            }),
+            None
+        );
+        let input = Options {
+            input_storage: Some("x.tar".into()),
+            ..Options::default()
+        };
+        let settings = Case {
+            options: input,
+            ..Case::default()
+        }
+        .settings()
+        .unwrap();
+        assert_eq!(
+            (settings.state, settings.input_storage),
+            (None, Some("/work dir/x.tar".into()))
+        );
+        // What is said on the command line is stronger than the environment.
+        let given = Options {
+            state_dir: Some("/d".into()),
+            ..Options::default()
+        };
+        assert_eq!(
+            of(Case {
+                options: given,
+                variables,
+                ..Case::default()
+            }),
+            Some("/d".into())
+        );
+        let both = Options {
+            instance: Some("x".to_owned()),
+            ..stateless
+        };
+        let error = Case {
+            options: both,
+            ..Case::default()
+        }
+        .settings()
+        .unwrap_err()
+        .to_string();
+        assert!(error.contains("only one"), "{error}");
+    }
+
+    #[test]
+    fn sizes_come_from_the_next_best_place() {
+        let config = &[("cpus", "3"), ("memory", "1G"), ("idle-timeout", "7")][..];
+        let variables = &[("VDKR_CPUS", "4"), ("VDKR_DISK", "10G")][..];
+        let settings = Case {
+            config,
+            variables,
+            ..Case::default()
+        }
+        .settings()
+        .unwrap();
+        assert_eq!(
+            (settings.cpus, settings.memory, settings.disk),
+            (4, 1 << 30, 10 << 30)
+        );
+        assert_eq!(settings.linger, Duration::from_secs(7));
+        let config = &[("auto-daemon", "false"), ("idle-timeout", "7")][..];
+        assert_eq!(
+            Case {
+                config,
+                ..Case::default()
+            }
+            .settings()
+            .unwrap()
+            .linger,
+            Duration::ZERO
+        );
+        let usual = Case::default().settings().unwrap();
+        assert_eq!(
+            (usual.cpus, usual.memory, usual.disk, usual.linger),
+            (CPUS, MEMORY, DISK, LINGER)
+        );
+    }
+
+    #[test]
+    fn wrong_values_name_where_they_stand() {
+        for (variables, part) in [
+            (&[("VDKR_ARCH", "vax")][..], "VDKR_ARCH"),
+            (&[("VDKR_CPUS", "many")], "VDKR_CPUS"),
+            (&[("VDKR_MEMORY", "x")], "VDKR_MEMORY"),
+            (&[("VDKR_STATELESS", "perhaps")], "VDKR_STATELESS"),
+            (&[("HOME", "")], "HOME is not set"),
+        ] {
+            let error = Case {
+                variables,
+                ..Case::default()
+            }
+            .settings()
+            .unwrap_err();
+            assert!(format!("{error:#}").contains(part), "{error:#}");
+        }
+    }
+}

@@ -1,0 +1,663 @@
+//! The words of an engine's command, as far as this side has to understand them: does it want a terminal or standard
+//! input, which operands are files of this computer, which registries does it name. Everything else goes to the engine
+//! as it stands, and what cannot be understood is left to the engine's own judgement.
+//!
+//! The tables are those of `docker --help` (26.1) and `podman --help` (5.4): options that take no value. All others
+//! take one.
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+/// An engine's command, ready for the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineCommand {
+    /// The words for the engine in the guest, without the engine's own name.
+    pub words: Vec<OsString>,
+    /// What its standard input is.
+    pub stdin: Input,
+    /// Where its standard output goes.
+    pub stdout: Output,
+    /// When it gets a terminal.
+    pub terminal: Terminal,
+    /// Ports of registries on this computer's loopback that it names.
+    pub registries: BTreeSet<u16>,
+    /// Whether ports of a container are published, which only the machine itself can reach.
+    pub publishes: bool,
+}
+
+/// Where standard input comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The command reads none; what is on the tool's own standard input is for others.
+    Empty,
+    /// The tool's own.
+    Host,
+    /// The tool's own, which must not be a terminal: an archive is expected.
+    HostArchive,
+    /// A file of this computer.
+    File(PathBuf),
+}
+
+/// Where standard output goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// The tool's own.
+    Host,
+    /// The tool's own, which must not be a terminal: an archive comes.
+    HostArchive,
+    /// A file of this computer.
+    File(PathBuf),
+}
+
+/// When the program in the guest gets a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminal {
+    /// Never.
+    Never,
+    /// When standard input is one: `run -it`.
+    OfInput,
+    /// When standard input, output and error all are one, for the sake of progress bars.
+    OfAll,
+}
+
+/// Options of `run`, `create` and `exec` that take no value; those of Docker and Podman together.
+const RUN_SWITCHES: &[&str] = &[
+    "detach",
+    "disable-content-trust",
+    "env-host",
+    "help",
+    "http-proxy",
+    "init",
+    "interactive",
+    "latest",
+    "no-healthcheck",
+    "no-hostname",
+    "no-hosts",
+    "no-session",
+    "oom-kill-disable",
+    "passwd",
+    "privileged",
+    "publish-all",
+    "quiet",
+    "read-only",
+    "read-only-tmpfs",
+    "replace",
+    "rm",
+    "rmi",
+    "rootfs",
+    "sig-proxy",
+    "tls-verify",
+    "tty",
+    "unsetenv-all",
+    "use-api-socket",
+];
+const RUN_SHORT_SWITCHES: &[u8] = b"ditPq";
+/// `exec` has `-l` without a value (Podman), `run` has it with one.
+const EXEC_SHORT_SWITCHES: &[u8] = b"ditlq";
+/// Of commands with files: everything but these takes a value.
+const FILE_SWITCHES: &[&str] = &[
+    "compress",
+    "help",
+    "multi-image-archive",
+    "quiet",
+    "uncompressed",
+    "no-stdin",
+    "sig-proxy",
+    "latest",
+    "attach",
+    "interactive",
+    "all",
+    "filter",
+];
+const FILE_SHORT_SWITCHES: &[u8] = b"qml";
+const START_SHORT_SWITCHES: &[u8] = b"ail";
+/// Global options of the engines that take a value.
+const GLOBAL_VALUES: &[&str] = &[
+    "-c",
+    "-H",
+    "-l",
+    "--config",
+    "--context",
+    "--host",
+    "--log-level",
+    "--tlscacert",
+    "--tlscert",
+    "--tlskey",
+    "--cgroup-manager",
+    "--conmon",
+    "--connection",
+    "--events-backend",
+    "--hooks-dir",
+    "--identity",
+    "--imagestore",
+    "--module",
+    "--network-cmd-path",
+    "--network-config-dir",
+    "--out",
+    "--pull-option",
+    "--root",
+    "--runroot",
+    "--runtime",
+    "--runtime-flag",
+    "--ssh",
+    "--storage-driver",
+    "--storage-opt",
+    "--tmpdir",
+    "--url",
+    "--volumepath",
+];
+/// Commands that never read standard input: a loop over names on the tool's own input must not lose them.
+const NEVER_READ: &[&str] = &[
+    "commit",
+    "create",
+    "diff",
+    "events",
+    "export",
+    "history",
+    "images",
+    "info",
+    "inspect",
+    "kill",
+    "list",
+    "logs",
+    "ls",
+    "pause",
+    "port",
+    "ps",
+    "pull",
+    "push",
+    "rename",
+    "restart",
+    "rm",
+    "rmi",
+    "save",
+    "search",
+    "stats",
+    "stop",
+    "tag",
+    "top",
+    "unpause",
+    "untag",
+    "update",
+    "version",
+    "wait",
+    "logout",
+    "exists",
+    "mount",
+    "unmount",
+    "umount",
+    "df",
+    "pod",
+    "volume",
+    "network",
+    "healthcheck",
+    "mounts",
+    "connect",
+    "disconnect",
+];
+/// Commands that show how far they are.
+const SHOW_PROGRESS: &[&str] = &["pull", "push", "build", "stats", "top"];
+
+/// One option of a command.
+struct Found {
+    /// Where its word stands, and how many words it has.
+    at: usize,
+    words: usize,
+    /// `--name` without the dashes, or the letter.
+    name: String,
+    value: Option<OsString>,
+}
+
+impl Found {
+    fn is(&self, names: &[&str]) -> bool {
+        names.contains(&self.name.as_str())
+    }
+
+    /// Whether a switch is on.
+    fn on(&self) -> bool {
+        self.value
+            .as_ref()
+            .is_none_or(|value| matches!(value.to_str(), Some("1" | "t" | "T" | "true" | "TRUE" | "True")))
+    }
+}
+
+/// The options of a command and its operands, by the rules of pflag.
+struct Scan {
+    options: Vec<Found>,
+    operands: Vec<usize>,
+}
+
+/// Goes through `words` from `start`. With `stop`, everything from the first operand on is operands.
+fn scan(words: &[OsString], start: usize, switches: &[&str], short_switches: &[u8], stop: bool) -> Scan {
+    let mut found = Scan {
+        options: Vec::new(),
+        operands: Vec::new(),
+    };
+    let mut at = start;
+    while at < words.len() {
+        let word = words[at].as_bytes();
+        if word == b"--" {
+            found.operands.extend(at + 1..words.len());
+            break;
+        }
+        if !word.starts_with(b"-") || word == b"-" {
+            if stop {
+                found.operands.extend(at..words.len());
+                break;
+            }
+            found.operands.push(at);
+            at += 1;
+            continue;
+        }
+        let mut count = 1;
+        if let Some(long) = word.strip_prefix(b"--") {
+            let (name, mut value) = match long.iter().position(|byte| *byte == b'=') {
+                Some(equals) => (
+                    &long[..equals],
+                    Some(OsStr::from_bytes(&long[equals + 1..]).to_owned()),
+                ),
+                None => (long, None),
+            };
+            let name = String::from_utf8_lossy(name).into_owned();
+            if value.is_none() && !switches.contains(&name.as_str()) {
+                value = words.get(at + 1).cloned();
+                count = 2;
+            }
+            found.options.push(Found {
+                at,
+                words: count,
+                name,
+                value,
+            });
+        } else {
+            let letters = &word[1..];
+            for (position, letter) in letters.iter().enumerate() {
+                let rest = &letters[position + 1..];
+                let name = char::from(*letter).to_string();
+                let mut push = |value, words| {
+                    found.options.push(Found {
+                        at,
+                        words,
+                        name: name.clone(),
+                        value,
+                    });
+                };
+                let attached = rest.strip_prefix(b"=");
+                if short_switches.contains(letter) {
+                    push(attached.map(|value| OsStr::from_bytes(value).to_owned()), 1);
+                    if attached.is_some() {
+                        break;
+                    }
+                    continue;
+                }
+                if rest.is_empty() {
+                    count = 2;
+                    push(words.get(at + 1).cloned(), 2);
+                } else {
+                    push(Some(OsStr::from_bytes(attached.unwrap_or(rest)).to_owned()), 1);
+                }
+                break;
+            }
+        }
+        at += count;
+    }
+    found
+}
+
+/// Where the command word of `words` stands; behind the engine's global options.
+fn command_at(words: &[OsString]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        if !word.as_bytes().starts_with(b"-") {
+            return Some(at);
+        }
+        let takes_value = word.to_str().is_some_and(|word| GLOBAL_VALUES.contains(&word));
+        at += if takes_value { 2 } else { 1 };
+    }
+    None
+}
+
+/// Makes an engine's command ready for the guest.
+///
+/// # Errors
+/// Something that cannot work across the border of the machine.
+pub fn prepare(words: Vec<OsString>) -> Result<EngineCommand> {
+    let mut command = EngineCommand {
+        words,
+        stdin: Input::Host,
+        stdout: Output::Host,
+        terminal: Terminal::Never,
+        registries: BTreeSet::new(),
+        publishes: false,
+    };
+    let Some(mut at) = command_at(&command.words) else {
+        command.stdin = Input::Empty;
+        return Ok(command);
+    };
+    let word = |at: usize| command.words.get(at).and_then(|word| word.to_str()).unwrap_or("");
+    let mut verb = word(at).to_owned();
+    let group = verb.clone();
+    if matches!(
+        group.as_str(),
+        "container" | "image" | "system" | "volume" | "network" | "pod" | "builder"
+    ) {
+        at += 1;
+        verb = word(at).to_owned();
+    }
+    let start = at + 1;
+    // Words that are neither options nor values, whatever else the command takes.
+    match (group.as_str(), verb.as_str()) {
+        ("run" | "create" | "container", "run" | "create") => command.run(start)?,
+        ("exec" | "container", "exec") => command.exec(start),
+        ("start" | "container", "start") => command.start(start),
+        ("attach" | "container", "attach") => {
+            command.terminal = Terminal::OfInput;
+            let scan = scan(&command.words, start, FILE_SWITCHES, b"l", false);
+            if scan
+                .options
+                .iter()
+                .any(|option| option.is(&["no-stdin"]) && option.on())
+            {
+                command.stdin = Input::Empty;
+            }
+        }
+        ("load" | "image", "load") => command.load(start)?,
+        ("save" | "image", "save") => command.output_file(start, FILE_SHORT_SWITCHES)?,
+        ("export" | "container", "export") => command.output_file(start, b"l")?,
+        ("import" | "image", "import") => command.import(start)?,
+        ("login", _) => {
+            command.registries_in(start);
+            let piped = ["--password-stdin", "--password-stdin=true"];
+            if !command.words[start..]
+                .iter()
+                .any(|word| piped.iter().any(|piped| word == piped))
+            {
+                command.terminal = Terminal::OfInput;
+            }
+        }
+        ("pull" | "push" | "image" | "search" | "manifest", _)
+            if matches!(verb.as_str(), "pull" | "push" | "search") =>
+        {
+            command.registries_in(start);
+            command.stdin = Input::Empty;
+            command.terminal = Terminal::OfAll;
+        }
+        _ => {
+            // `prune` asks back unless it is forced.
+            let asks = verb == "prune";
+            let reads = command.words.iter().any(|word| word == "-");
+            if !asks && !reads && NEVER_READ.contains(&verb.as_str()) {
+                command.stdin = Input::Empty;
+            }
+            if SHOW_PROGRESS.contains(&verb.as_str()) && !reads {
+                command.terminal = Terminal::OfAll;
+            }
+        }
+    }
+    Ok(command)
+}
+
+impl EngineCommand {
+    fn run(&mut self, start: usize) -> Result<()> {
+        let scan = scan(&self.words, start, RUN_SWITCHES, RUN_SHORT_SWITCHES, true);
+        self.streams_of(&scan);
+        for option in &scan.options {
+            let value = option.value.as_deref().unwrap_or_default();
+            if option.is(&["v", "volume"]) {
+                check_volume(value)?;
+            }
+            if option.is(&["mount"]) {
+                check_mount(value)?;
+            }
+            self.publishes |=
+                option.is(&["p", "publish"]) || (option.is(&["P", "publish-all"]) && option.on());
+        }
+        if let Some(image) = scan.operands.first() {
+            self.registries.extend(loopback_port(&self.words[*image]));
+        }
+        Ok(())
+    }
+
+    fn exec(&mut self, start: usize) {
+        let scan = scan(&self.words, start, RUN_SWITCHES, EXEC_SHORT_SWITCHES, true);
+        self.streams_of(&scan);
+    }
+
+    /// `-i` reads standard input, `-t` wants a terminal.
+    fn streams_of(&mut self, scan: &Scan) {
+        let on = |names: &[&str]| {
+            scan.options
+                .iter()
+                .rev()
+                .find(|option| option.is(names))
+                .is_some_and(Found::on)
+        };
+        let attached = scan.options.iter().any(|option| {
+            option.is(&["a", "attach"])
+                && option
+                    .value
+                    .as_ref()
+                    .is_some_and(|value| value.eq_ignore_ascii_case("stdin"))
+        });
+        self.stdin = if on(&["i", "interactive"]) || attached {
+            Input::Host
+        } else {
+            Input::Empty
+        };
+        if on(&["t", "tty"]) && !on(&["d", "detach"]) {
+            self.terminal = Terminal::OfInput;
+            self.stdin = Input::Host;
+        }
+    }
+
+    fn start(&mut self, start: usize) {
+        let scan = scan(&self.words, start, FILE_SWITCHES, START_SHORT_SWITCHES, false);
+        let on = |names: &[&str]| scan.options.iter().any(|option| option.is(names) && option.on());
+        self.stdin = Input::Empty;
+        if on(&["i", "interactive"]) {
+            self.stdin = Input::Host;
+            self.terminal = Terminal::OfInput;
+        }
+    }
+
+    fn load(&mut self, start: usize) -> Result<()> {
+        self.stdin = match self.take_file(start, &["i", "input"], FILE_SHORT_SWITCHES)? {
+            Some(file) => Input::File(file),
+            None => Input::HostArchive,
+        };
+        Ok(())
+    }
+
+    fn output_file(&mut self, start: usize, short_switches: &[u8]) -> Result<()> {
+        self.stdin = Input::Empty;
+        let found = scan(&self.words, start, FILE_SWITCHES, short_switches, false);
+        let directory = found.options.iter().find(|option| {
+            option.is(&["format"])
+                && option
+                    .value
+                    .as_ref()
+                    .is_some_and(|value| value.as_bytes().ends_with(b"-dir"))
+        });
+        if directory.is_some() {
+            bail!(
+                "a folder cannot be saved out of the machine: save an archive (`--format oci-archive` or \
+                 `docker-archive`) and unpack it"
+            );
+        }
+        self.stdout = match self.take_file(start, &["o", "output"], short_switches)? {
+            Some(file) => Output::File(file),
+            None => Output::HostArchive,
+        };
+        Ok(())
+    }
+
+    fn import(&mut self, start: usize) -> Result<()> {
+        let scan = scan(&self.words, start, &["quiet", "help"], b"q", false);
+        self.stdin = Input::Empty;
+        let Some(first) = scan.operands.first() else {
+            // The engine says how it is used.
+            return Ok(());
+        };
+        let source = self.words[*first].clone();
+        if scan.operands.len() == 1 {
+            self.words.push("imported:latest".into());
+        }
+        if source == "-" {
+            self.stdin = Input::HostArchive;
+        } else if !is_address(&source) {
+            self.words[*first] = "-".into();
+            self.stdin = Input::File(source.into());
+        }
+        Ok(())
+    }
+
+    /// Takes the option with a file of this computer out of the words.
+    fn take_file(&mut self, start: usize, names: &[&str], short_switches: &[u8]) -> Result<Option<PathBuf>> {
+        let found = scan(&self.words, start, FILE_SWITCHES, short_switches, false);
+        let options: Vec<&Found> = found.options.iter().filter(|option| option.is(names)).collect();
+        let [option] = options[..] else {
+            if options.is_empty() {
+                return Ok(None);
+            }
+            bail!("`--{}` is given twice", names.last().unwrap_or(&""));
+        };
+        let Some(value) = option.value.clone().filter(|value| !value.is_empty()) else {
+            bail!("`--{}` needs a file", names.last().unwrap_or(&""));
+        };
+        let (at, count) = (option.at, option.words);
+        // Switches that stand before the letter in one word stay: `-qi FILE`.
+        let kept: Vec<u8> = found
+            .options
+            .iter()
+            .filter(|other| other.at == at && !other.is(names))
+            .flat_map(|other| other.name.bytes())
+            .collect();
+        self.words.drain(at..(at + count).min(self.words.len()));
+        if !kept.is_empty() {
+            let word = [b"-", kept.as_slice()].concat();
+            self.words.insert(at, OsStr::from_bytes(&word).to_owned());
+        }
+        Ok(Some(value.into()))
+    }
+
+    fn registries_in(&mut self, start: usize) {
+        let ports: Vec<u16> = self
+            .words
+            .iter()
+            .skip(start)
+            .filter_map(|word| loopback_port(word))
+            .collect();
+        self.registries.extend(ports);
+    }
+}
+
+/// The port of a registry on the loopback that an image's name names: `localhost:5000/x`.
+fn loopback_port(word: &OsStr) -> Option<u16> {
+    let text = word.to_str()?;
+    let text = text.strip_prefix("docker://").unwrap_or(text);
+    let host = text.split('/').next()?;
+    let (name, port) = host.rsplit_once(':')?;
+    let loopback = name == "localhost"
+        || name == "[::1]"
+        || name
+            .parse::<std::net::Ipv4Addr>()
+            .is_ok_and(|address| address.is_loopback());
+    // `localhost:5000` alone is an image called localhost, except for `login`; forwarding for nothing is harmless.
+    loopback.then(|| port.parse().ok().filter(|port| *port != 0))?
+}
+
+fn is_address(word: &OsStr) -> bool {
+    word.as_bytes().starts_with(b"http://") || word.as_bytes().starts_with(b"https://")
+}
+
+/// Folders that the guest has itself, and that containers are often given.
+const GUEST_FOLDERS: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/var/run", "/lib/modules"];
+
+/// Whether the source of a bind mount would be looked for in the guest while the user means this computer.
+fn check_host_path(source: &OsStr) -> Result<()> {
+    let bytes = source.as_bytes();
+    let is_path = bytes.starts_with(b"/") || bytes.starts_with(b".") || bytes.starts_with(b"~");
+    let of_guest = GUEST_FOLDERS
+        .iter()
+        .any(|folder| std::path::Path::new(source).starts_with(folder));
+    if is_path && !of_guest {
+        bail!(
+            "`{}` is a path of this computer, which containers in the machine cannot see yet: use a named volume, or bring \
+             the files in with `cp - CONTAINER:PATH` from a tar stream",
+            source.display()
+        );
+    }
+    Ok(())
+}
+
+fn check_volume(value: &OsStr) -> Result<()> {
+    match value.as_bytes().split(|byte| *byte == b':').collect::<Vec<_>>()[..] {
+        [source, _, ..] => check_host_path(OsStr::from_bytes(source)),
+        _ => Ok(()),
+    }
+}
+
+fn check_mount(value: &OsStr) -> Result<()> {
+    let fields: Vec<&[u8]> = value.as_bytes().split(|byte| *byte == b',').collect();
+    if !fields.contains(&&b"type=bind"[..]) {
+        return Ok(());
+    }
+    fields
+        .iter()
+        .filter_map(|field| {
+            field
+                .strip_prefix(b"source=")
+                .or_else(|| field.strip_prefix(b"src="))
+        })
+        .try_for_each(|source| check_host_path(OsStr::from_bytes(source)))
+}
+
+/// The words of `run` that `vrun [opts] IMAGE [CMD]` stands for: removed afterwards, and without the image's entrypoint
+/// when a command is given.
+///
+/// # Errors
+/// No image.
+pub fn vrun(words: &[OsString]) -> Result<Vec<OsString>> {
+    // The reference's own spelling of a container without network.
+    let words: Vec<OsString> = {
+        let end = scan(
+            words,
+            0,
+            &[RUN_SWITCHES, &["no-network"]].concat(),
+            RUN_SHORT_SWITCHES,
+            true,
+        );
+        let end = end.operands.first().copied().unwrap_or(words.len());
+        let spelled = |(at, word): (usize, &OsString)| {
+            if at < end && word == "--no-network" {
+                "--network=none".into()
+            } else {
+                word.clone()
+            }
+        };
+        words.iter().enumerate().map(spelled).collect()
+    };
+    let found = scan(&words, 0, RUN_SWITCHES, RUN_SHORT_SWITCHES, true);
+    let Some(image) = found.operands.first().copied() else {
+        bail!("`vrun` needs an image: vrun [OPTIONS] IMAGE [COMMAND]");
+    };
+    let mut run: Vec<OsString> = vec!["run".into()];
+    if !found.options.iter().any(|option| option.is(&["rm"])) {
+        run.push("--rm".into());
+    }
+    run.extend_from_slice(&words[..image]);
+    let has_command = image + 1 < words.len();
+    if has_command && !found.options.iter().any(|option| option.is(&["entrypoint"])) {
+        let end = run.iter().position(|word| word == "--").unwrap_or(run.len());
+        run.insert(end, "--entrypoint=".into());
+    }
+    run.extend_from_slice(&words[image..]);
+    Ok(run)
+}
+
+#[cfg(test)]
+mod tests;
