@@ -1,18 +1,22 @@
-//! Processor architectures that machines come for.
+//! The architectures that guests exist for.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A processor architecture of machines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+use serde::{Deserialize, Serialize};
+
+/// An architecture of a guest, by the name that the kernel and QEMU give it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Arch {
-    /// 64-bit Arm: `arm64` for Debian and OCI.
+    /// 64-bit Arm, little-endian.
     Aarch64,
-    /// 64-bit x86: `amd64` for Debian and OCI.
+    /// 64-bit x86.
+    #[serde(rename = "x86_64")]
     X86_64,
 }
 
-/// A text that names no architecture of a machine.
+/// A name that is no architecture of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no architecture of a machine: use aarch64 or x86_64")]
 pub struct UnknownArch(String);
@@ -21,34 +25,49 @@ impl Arch {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Aarch64, Self::X86_64];
 
-    /// As Debian and OCI call it: `arm64` or `amd64`.
+    /// Its name, as `uname -m` says it.
     #[must_use]
-    pub fn debian(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aarch64 => "aarch64",
+            Self::X86_64 => "x86_64",
+        }
+    }
+
+    /// Debian's name for it.
+    #[must_use]
+    pub const fn debian(self) -> &'static str {
         match self {
             Self::Aarch64 => "arm64",
             Self::X86_64 => "amd64",
         }
     }
+
+    /// The name of the kernel among the guest files: what the architecture's own build calls it.
+    #[must_use]
+    pub const fn kernel_file(self) -> &'static str {
+        match self {
+            Self::Aarch64 => "Image",
+            Self::X86_64 => "bzImage",
+        }
+    }
 }
 
-/// As `uname -m` calls it.
 impl fmt::Display for Arch {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Aarch64 => "aarch64",
-            Self::X86_64 => "x86_64",
-        })
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
 impl FromStr for Arch {
     type Err = UnknownArch;
 
+    /// Takes the names of the kernel, Debian and OCI.
     fn from_str(text: &str) -> Result<Self, UnknownArch> {
         match text {
             "aarch64" | "arm64" => Ok(Self::Aarch64),
             "x86_64" | "x86-64" | "amd64" => Ok(Self::X86_64),
-            _ => Err(UnknownArch(text.to_owned())),
+            other => Err(UnknownArch(other.to_owned())),
         }
     }
 }
@@ -58,17 +77,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_they_are_written() {
+    fn names_read_back() {
         for arch in Arch::ALL {
-            assert_eq!(arch.to_string().parse(), Ok(arch));
+            assert_eq!(arch.name().parse(), Ok(arch));
             assert_eq!(arch.debian().parse(), Ok(arch));
+            let json = serde_json::to_string(&arch).unwrap();
+            assert_eq!(json, format!("\"{arch}\""));
         }
-        assert!(
-            "sparc"
-                .parse::<Arch>()
-                .unwrap_err()
-                .to_string()
-                .contains("`sparc`")
-        );
+        assert!("riscv64".parse::<Arch>().is_err());
     }
 }

@@ -1,18 +1,21 @@
-//! The engines that guests run.
+//! The container engines that guests run.
 
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// A container engine in a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Engine {
-    /// Docker: dockerd and containerd run as services.
+    /// Docker, with its daemon.
     Docker,
-    /// Podman, which has no service.
+    /// Podman, which has no daemon.
     Podman,
 }
 
-/// A text that names no engine.
+/// A name that is no engine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no engine: use docker or podman")]
 pub struct UnknownEngine(String);
@@ -21,9 +24,18 @@ impl Engine {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Docker, Self::Podman];
 
-    /// The name of the command that runs it in a machine: `vdkr` or `vpdmn`.
+    /// The name of the engine's own command.
     #[must_use]
-    pub fn tool(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+
+    /// The command of ours that runs it in a guest; its guest files lie in a directory of this name.
+    #[must_use]
+    pub const fn tool(self) -> &'static str {
         match self {
             Self::Docker => "vdkr",
             Self::Podman => "vpdmn",
@@ -31,13 +43,9 @@ impl Engine {
     }
 }
 
-/// The engine's own command.
 impl fmt::Display for Engine {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Docker => "docker",
-            Self::Podman => "podman",
-        })
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -47,7 +55,7 @@ impl FromStr for Engine {
     fn from_str(text: &str) -> Result<Self, UnknownEngine> {
         Self::ALL
             .into_iter()
-            .find(|engine| engine.to_string() == text)
+            .find(|engine| engine.name() == text)
             .ok_or_else(|| UnknownEngine(text.to_owned()))
     }
 }
@@ -57,10 +65,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_they_are_written() {
+    fn names_read_back() {
         for engine in Engine::ALL {
-            assert_eq!(engine.to_string().parse(), Ok(engine));
+            assert_eq!(engine.name().parse(), Ok(engine));
+            let json = serde_json::to_string(&engine).unwrap();
+            assert_eq!(json, format!("\"{engine}\""));
         }
-        assert!("vdkr".parse::<Engine>().is_err());
+        assert!("containerd".parse::<Engine>().is_err());
     }
 }
