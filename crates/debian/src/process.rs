@@ -1,0 +1,72 @@
+//! Running the machine's own programs.
+
+use std::io;
+use std::process::{Command, Output, Stdio};
+
+use crate::Error;
+
+/// A program that is needed, and the Debian package that has it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Program {
+    pub name: &'static str,
+    pub package: &'static str,
+}
+
+pub(crate) const APT_GET: Program = Program {
+    name: "apt-get",
+    package: "apt",
+};
+pub(crate) const APT_CONFIG: Program = Program {
+    name: "apt-config",
+    package: "apt",
+};
+pub(crate) const DPKG_DEB: Program = Program {
+    name: "dpkg-deb",
+    package: "dpkg",
+};
+
+impl Program {
+    /// The program, speaking English.
+    pub fn command(self) -> Command {
+        let mut command = Command::new(self.name);
+        command.env("LC_ALL", "C").stdin(Stdio::null());
+        command
+    }
+
+    /// Why it could not be started.
+    pub fn not_started(self, source: io::Error) -> Error {
+        if source.kind() == io::ErrorKind::NotFound {
+            return Error::NoProgram {
+                program: self.name,
+                package: self.package,
+            };
+        }
+        Error::Io {
+            doing: "run",
+            path: self.name.into(),
+            source,
+        }
+    }
+
+    /// Runs it to its end.
+    pub fn output(self, command: &mut Command) -> Result<Output, Error> {
+        command.output().map_err(|error| self.not_started(error))
+    }
+}
+
+/// What apt or dpkg complained about, in one line.
+pub(crate) fn complaint(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let errors: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("E: ")).collect();
+    let chosen = if errors.is_empty() { &lines } else { &errors };
+    if chosen.is_empty() {
+        "it said nothing".to_owned()
+    } else {
+        chosen.join("; ")
+    }
+}
