@@ -1,5 +1,6 @@
 //! The project's own commands. `make help` lists them for people; each target of the Makefile calls one.
 
+mod agent;
 mod bench;
 mod check;
 mod clean;
@@ -53,6 +54,11 @@ const TASKS: &[Task] = &[
         name: "man",
         summary: "man pages and shell completions, into target/man and target/completions",
         run: man::run,
+    },
+    Task {
+        name: "agent",
+        summary: "the static agents of the guests, into target/share/vcontainer",
+        run: agent::run,
     },
     Task {
         name: "fuzz",
