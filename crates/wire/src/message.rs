@@ -63,6 +63,14 @@ pub enum MachineRequest {
     Stop,
     /// Which machine is this? Replied to by [`Reply::Machine`].
     Describe,
+    /// Listen in the guest, and connect each connection to an address of the host, as long as the machine runs here.
+    /// Asking again for the same is fine.
+    ForwardToHost {
+        /// Where the guest listens.
+        guest: std::net::SocketAddr,
+        /// Where the host is connected to.
+        host: std::net::SocketAddr,
+    },
 }
 
 /// A program to run in the guest. Every word is bytes: nothing is ever read by a shell.

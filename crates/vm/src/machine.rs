@@ -1,0 +1,339 @@
+//! One QEMU process: started, suspended, ended.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use rustix::pipe::PipeFlags;
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::command_line::hex;
+use crate::error::{During, Error};
+use crate::qmp::{Event, Qmp};
+
+/// How long loading or saving the device state may take: it is some hundred kilobytes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running QEMU.
+pub(crate) struct Machine {
+    child: Child,
+    qmp: Qmp,
+    directory: PathBuf,
+    /// Why the guest cannot go on, once that is known.
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+/// How QEMU is started.
+pub(crate) struct Launch<'a> {
+    /// Our own program, for its hidden sub-command.
+    pub(crate) program: &'a Path,
+    pub(crate) qemu: &'a Path,
+    pub(crate) arguments: Vec<OsString>,
+    /// Where QEMU runs: the state directory.
+    pub(crate) directory: &'a Path,
+}
+
+impl Machine {
+    /// Starts QEMU. The stream is the agent's channel. `ended` is called with QEMU's process
+    /// when it is gone or the guest cannot go on.
+    ///
+    /// QEMU dies with the *thread* that calls this.
+    pub(crate) fn launch(
+        launch: &Launch<'_>,
+        ended: impl Fn(u32) + Send + 'static,
+    ) -> Result<(Self, UnixStream), Error> {
+        let pair = || UnixStream::pair().during(|| "making a pair of sockets".into());
+        let (agent, agent_of_qemu) = pair()?;
+        let (control, control_of_qemu) = pair()?;
+        let path = launch.directory.join("qemu.log");
+        let log = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(&path)
+            .on("opening", &path)?;
+        let child = Command::new(launch.program)
+            .arg0("vcontainer")
+            .arg(crate::QEMU)
+            .arg(std::process::id().to_string())
+            .arg(launch.qemu)
+            .args(&launch.arguments)
+            .current_dir(launch.directory)
+            .stdin(OwnedFd::from(agent_of_qemu))
+            .stdout(OwnedFd::from(control_of_qemu))
+            .stderr(log)
+            .spawn()
+            .on("starting", launch.program)?;
+        let trouble = Arc::new(Mutex::new(None));
+        let seen = Arc::clone(&trouble);
+        let pid = child.id();
+        let started = Qmp::start(control, move |event| match event {
+            Some(event) => {
+                if note_trouble(event, &seen) {
+                    ended(pid);
+                }
+            }
+            None => ended(pid),
+        });
+        let mut guard = Unowned(Some(child));
+        let qmp = started.map_err(|_| {
+            guard.end();
+            Error::Ended(tail(launch.directory, "QEMU did not start"))
+        })?;
+        let Some(child) = guard.0.take() else {
+            return Err(Error::Ended("QEMU did not start".into()));
+        };
+        let directory = launch.directory.to_owned();
+        let machine = Self {
+            child,
+            qmp,
+            directory,
+            trouble,
+        };
+        machine.qmp.execute(
+            "migrate-set-capabilities",
+            json!({ "capabilities": [
+                { "capability": "events", "state": true },
+                // The memory is in its file already.
+                { "capability": "x-ignore-shared", "state": true },
+            ] }),
+        )?;
+        Ok((machine, agent))
+    }
+
+    /// QEMU's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives the waiting QEMU the devices' state, and lets the guest go on.
+    pub(crate) fn go_on(&self, devices: Vec<u8>) -> Result<(), Error> {
+        let (reader, writer) = pipe()?;
+        self.qmp.give_file("devices", &reader)?;
+        drop(reader);
+        let feeder = spawn("devices", move || File::from(writer).write_all(&devices))?;
+        self.qmp
+            .execute("migrate-incoming", json!({ "uri": "fd:devices" }))?;
+        self.wait_for_migration()?;
+        // QEMU has what it wants; whether it took the last bytes doesn't matter.
+        let _ = feeder.join();
+        self.qmp.execute("cont", json!({})).map(drop)
+    }
+
+    /// Stops the guest and writes the devices' state to a new file. Gives its size and SHA-256. QEMU must be ended
+    /// afterwards, whatever the result.
+    pub(crate) fn save(&self, path: &Path) -> Result<(u64, String), Error> {
+        self.qmp.execute("stop", json!({}))?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .on("making", path)?;
+        let (reader, writer) = pipe()?;
+        self.qmp.give_file("devices", &writer)?;
+        drop(writer);
+        let saver = spawn("devices", move || -> io::Result<(u64, String)> {
+            let mut reader = File::from(reader);
+            let (mut size, mut hash) = (0_u64, Sha256::new());
+            let mut buffer = vec![0; 1 << 16];
+            loop {
+                let got = reader.read(&mut buffer)?;
+                let Some(bytes) = buffer.get(..got).filter(|bytes| !bytes.is_empty()) else {
+                    return Ok((size, hex(&hash.finalize())));
+                };
+                file.write_all(bytes)?;
+                hash.update(bytes);
+                size += got as u64;
+            }
+        })?;
+        self.qmp.execute("migrate", json!({ "uri": "fd:devices" }))?;
+        self.wait_for_migration()?;
+        let saved = saver
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread failed")));
+        saved.on("writing", path)
+    }
+
+    fn wait_for_migration(&self) -> Result<(), Error> {
+        let outcome = self
+            .qmp
+            .wait_for("MIGRATION", PATIENCE, |event| match event.text("status") {
+                "completed" => Some(true),
+                "failed" | "cancelled" => Some(false),
+                _ => None,
+            })?;
+        if outcome {
+            return Ok(());
+        }
+        let status = self.qmp.execute("query-migrate", json!({}))?;
+        let why = status.get("error-desc").and_then(|text| text.as_str());
+        Err(Error::Ended(tail(
+            &self.directory,
+            &format!(
+                "QEMU could not save or load the machine's devices ({})",
+                why.unwrap_or("no reason given")
+            ),
+        )))
+    }
+
+    /// Lets QEMU close its files and end.
+    pub(crate) fn quit(mut self) -> Result<(), Error> {
+        let asked = self.qmp.execute("quit", json!({}));
+        if asked.is_err() && !matches!(asked, Err(Error::Ended(_))) {
+            let _ = self.child.kill();
+        }
+        self.child
+            .wait()
+            .during(|| "waiting for QEMU to end".into())
+            .map(drop)
+    }
+
+    /// Ends QEMU, like a power cut, and says why the machine has ended.
+    pub(crate) fn kill(mut self, what: &str) -> String {
+        let before = self.child.try_wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (known, before) {
+            (Some(trouble), _) => format!("{what}: {trouble}"),
+            (None, Ok(Some(status))) => tail(&self.directory, &format!("{what}: QEMU {}", how(status))),
+            (None, _) => tail(&self.directory, what),
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A child that is ended unless somebody takes it.
+struct Unowned(Option<Child>);
+
+impl Unowned {
+    fn end(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn how(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with code {code}"),
+        (None, Some(signal)) => format!("was ended by signal {signal}"),
+        (None, None) => "ended".into(),
+    }
+}
+
+/// A full disk stops the guest before its write, so nothing is lost; but it cannot go on.
+fn note_trouble(event: &Event, trouble: &Mutex<Option<String>>) -> bool {
+    let text = match event.name.as_str() {
+        "BLOCK_IO_ERROR" if event.text("action") == "stop" => {
+            let full = event.data.get("nospace").and_then(serde_json::Value::as_bool) == Some(true);
+            match full {
+                true => "the disk that holds its state is full: make room there and try again".to_owned(),
+                false => format!(
+                    "its state disk cannot be read or written ({})",
+                    event.text("reason")
+                ),
+            }
+        }
+        "GUEST_PANICKED" => "the guest's kernel panicked".to_owned(),
+        _ => return false,
+    };
+    trouble
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get_or_insert(text);
+    true
+}
+
+/// `what`, and the last lines that QEMU and the guest's kernel have said.
+fn tail(directory: &Path, what: &str) -> String {
+    let mut text = what.to_owned();
+    for (name, who) in [("qemu.log", "QEMU"), ("console.log", "the guest")] {
+        let said = fs::read(directory.join(name)).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let lines: Vec<&str> = said
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
+        let last = lines.get(lines.len().saturating_sub(4)..).unwrap_or_default();
+        if !last.is_empty() {
+            text = format!("{text}; {who} said: {}", last.join(" | "));
+        }
+    }
+    text
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
+    rustix::pipe::pipe_with(PipeFlags::CLOEXEC).during(|| "making a pipe".into())
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<thread::JoinHandle<T>, Error> {
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(body)
+        .during(|| "starting a thread".into())
+}
+
+/// Runs `body` on a thread, and gives up on it after `patience`.
+pub(crate) fn within<T: Send + 'static>(
+    patience: Duration,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<Option<T>, Error> {
+    let (sender, receiver) = mpsc::channel();
+    spawn("within", move || {
+        let _ = sender.send(body());
+    })?;
+    Ok(receiver.recv_timeout(patience).ok())
+}
+
+/// Becomes QEMU: `words` are the process that owns it, the program and its arguments. QEMU is killed when the owner
+/// dies, however it dies. Returns only on an error.
+///
+/// # Errors
+/// Always: why QEMU could not be started.
+pub fn exec_qemu(words: impl IntoIterator<Item = OsString>) -> Error {
+    let mut words = words.into_iter();
+    let owner = words.next().and_then(|word| word.to_str()?.parse::<i32>().ok());
+    let (Some(owner), Some(program)) = (owner.and_then(Pid::from_raw), words.next()) else {
+        return Error::Supervisor("this command is for the supervisor of a machine".into());
+    };
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
+        return Error::Io {
+            doing: "tying QEMU to its supervisor".into(),
+            source: error.into(),
+        };
+    }
+    // It may have died before.
+    if getppid() != Some(owner) {
+        return Error::Supervisor("the supervisor has ended".into());
+    }
+    let source = Command::new(&program).args(words).exec();
+    Error::Io {
+        doing: format!("starting {}", Path::new(&program).display()),
+        source,
+    }
+}

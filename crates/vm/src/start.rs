@@ -1,0 +1,479 @@
+//! From a specification to a running machine whose agent answers: by going on, or by booting.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sha2::{Digest, Sha256};
+use vcontainer_wire::{Event, Incoming, Mux, Reply, Request, Side, Wake};
+
+use crate::accelerator;
+use crate::command_line::{Files, Hardware, hex};
+use crate::disk::{self, Stamp};
+use crate::error::{During, Error};
+use crate::instance::{Owner, StateDir, read_json, write_json};
+use crate::machine::{Launch, Machine, within};
+use crate::memory;
+use crate::pair::{FORMAT, Found, Needs, Pair, host_boot};
+use crate::progress::Progress;
+use crate::qemu::Qemu;
+use crate::spec::{MachineSpec, Place};
+use crate::template;
+
+/// How long a guest that goes on may take to say its first word; one that was frozen in the middle never will.
+const WAKE: Duration = Duration::from_secs(60);
+/// How long a booting guest may take. Emulated on a busy host it takes seconds.
+const BOOT: Duration = Duration::from_secs(600);
+/// How long a guest under KVM may take before KVM is distrusted.
+const BOOT_KVM: Duration = Duration::from_secs(20);
+
+/// A machine whose agent answers.
+pub(crate) struct Running {
+    pub(crate) machine: Machine,
+    pub(crate) agent: Mux,
+    pub(crate) incoming: Incoming,
+    pub(crate) plan: Plan,
+}
+
+/// Called with QEMU's process when it is gone or its guest cannot go on. It may be called more than once.
+pub(crate) type Ended = Arc<dyn Fn(u32) + Send + Sync>;
+
+/// Everything that is settled before QEMU starts.
+pub(crate) struct Plan {
+    pub(crate) spec: MachineSpec,
+    pub(crate) qemu: Qemu,
+    pub(crate) hardware: Hardware,
+    pub(crate) ended: Ended,
+}
+
+impl Plan {
+    pub(crate) fn new(
+        spec: MachineSpec,
+        ended: Ended,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Self, Error> {
+        for file in [&spec.guest.kernel, &spec.guest.initramfs, &spec.guest.rootfs] {
+            fs::metadata(file).on("opening the guest file", file)?;
+        }
+        let qemu = Qemu::find(spec.arch, &spec.search_path, &spec.cache)?;
+        let kvm = accelerator::choose(spec.accelerator, spec.arch, &qemu, &spec.cache, progress)?;
+        let hardware = Hardware {
+            arch: spec.arch,
+            kvm,
+            cpus: spec.cpus.max(1),
+            memory: spec.memory,
+            network: spec.network,
+            guest: spec.guest.clone(),
+        };
+        check_host_memory(spec.memory)?;
+        Ok(Self {
+            spec,
+            qemu,
+            hardware,
+            ended,
+        })
+    }
+
+    pub(crate) fn needs(&self) -> Needs {
+        Needs {
+            qemu: self.qemu.version.clone(),
+            guest: self.spec.guest.identity.clone(),
+            hardware: self.hardware.digest(),
+        }
+    }
+
+    fn memory_size(&self) -> u64 {
+        u64::from(self.spec.memory) << 20
+    }
+
+    /// The files of a machine that keeps its state in its directory.
+    fn own_files(&self) -> Files {
+        Files {
+            memory: "memory".into(),
+            memory_is_shared: true,
+            disk: StateDir::disk_name(self.spec.engine).into(),
+            disk_is_temporary: false,
+        }
+    }
+
+    fn launch(&self, state: &StateDir, files: &Files, resume: bool) -> Result<(Machine, Stream), Error> {
+        let ended = Arc::clone(&self.ended);
+        Machine::launch(
+            &Launch {
+                program: &self.spec.program,
+                qemu: &self.qemu.program,
+                arguments: self.hardware.command_line(files, resume),
+                directory: state.path(),
+            },
+            move |pid| ended(pid),
+        )
+    }
+
+    /// Boots from the state disk, which is made when there is none.
+    pub(crate) fn boot(self, state: &StateDir, progress: &mut dyn FnMut(Progress)) -> Result<Running, Error> {
+        progress(Progress::Booting);
+        self.boot_quietly(state, progress)
+    }
+
+    /// As [`Plan::boot`]; does not say that it boots.
+    pub(crate) fn boot_quietly(
+        mut self,
+        state: &StateDir,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Running, Error> {
+        loop {
+            let result = self.try_boot(state);
+            match result {
+                Err(error)
+                    if self.hardware.kvm && self.spec.accelerator == crate::spec::Accelerator::Auto =>
+                {
+                    let why = format!("a machine did not start with it: {}", error.chain());
+                    progress(accelerator::distrust(&self.qemu, &self.spec.cache, &why));
+                    self.hardware.kvm = false;
+                }
+                Err(error) => return Err(error),
+                Ok((machine, agent, incoming)) => {
+                    return Ok(Running {
+                        machine,
+                        agent,
+                        incoming,
+                        plan: self,
+                    });
+                }
+            }
+        }
+    }
+
+    fn try_boot(&self, state: &StateDir) -> Result<(Machine, Mux, Incoming), Error> {
+        invalidate(state)?;
+        for name in ["memory", "devices"] {
+            state.remove(name)?;
+        }
+        memory::create(&state.file("memory"), self.memory_size(), true)?;
+        let files = self.own_files();
+        let disk = state.path().join(&files.disk);
+        if !exists(&disk)? {
+            disk::create(&disk, self.spec.disk, &self.spec.search_path)?;
+        }
+        let (machine, stream) = self.launch(state, &files, false)?;
+        let patience = if self.hardware.kvm { BOOT_KVM } else { BOOT };
+        greet(machine, stream, patience, "the machine did not start")
+    }
+
+    /// Goes on with the memory in `files`. The state is used up whatever the result.
+    pub(crate) fn resume(
+        &self,
+        state: &StateDir,
+        files: &Files,
+        devices: Vec<u8>,
+    ) -> Result<(Machine, Mux, Incoming), Error> {
+        let (machine, stream) = self.launch(state, files, true)?;
+        machine.go_on(devices)?;
+        let greeted = greet(machine, stream, WAKE, "the machine did not go on")?;
+        wake(&greeted.1)?;
+        Ok(greeted)
+    }
+}
+
+type Stream = std::os::unix::net::UnixStream;
+
+/// Starts a machine with its state in `state`, whose lock is held.
+pub(crate) fn start(
+    plan: Plan,
+    state: &StateDir,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Running, Error> {
+    for name in ["console.log", "devices.new"] {
+        state.remove(name)?;
+    }
+    match plan.spec.place {
+        Place::Persistent(_) => start_persistent(plan, state, progress),
+        Place::Stateless => start_stateless(plan, state, progress),
+    }
+}
+
+fn start_persistent(
+    plan: Plan,
+    state: &StateDir,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Running, Error> {
+    let (engine, arch) = (plan.spec.engine, plan.spec.arch);
+    state.claim(Owner {
+        format: FORMAT,
+        engine,
+        arch,
+    })?;
+    let files = plan.own_files();
+    let devices = if exists(&state.path().join(&files.disk))? {
+        match suspended(&plan, state)? {
+            Suspended::Fits(devices) => devices,
+            Suspended::Unfit(why) => {
+                progress(Progress::Notice(format!(
+                    "the suspended machine cannot go on ({why}): it boots anew"
+                )));
+                return plan.boot(state, progress);
+            }
+            Suspended::Nothing => return plan.boot(state, progress),
+        }
+    } else {
+        match template::ensure(&plan, progress)
+            .and_then(|template| template.copy_into(state, StateDir::disk_name(engine)))
+        {
+            Ok(devices) => devices,
+            Err(error) => {
+                // Half a copy is no state. The disk comes last, so there is none.
+                state.remove("memory")?;
+                progress(Progress::Notice(format!(
+                    "the machine boots without a template: {}",
+                    error.chain()
+                )));
+                return plan.boot(state, progress);
+            }
+        }
+    };
+    progress(Progress::Resuming);
+    invalidate(state)?;
+    match plan.resume(state, &files, devices) {
+        Ok((machine, agent, incoming)) => Ok(Running {
+            machine,
+            agent,
+            incoming,
+            plan,
+        }),
+        Err(error) => {
+            progress(Progress::Notice(format!(
+                "the suspended machine cannot go on ({}): it boots anew",
+                error.chain()
+            )));
+            plan.boot(state, progress)
+        }
+    }
+}
+
+fn start_stateless(
+    plan: Plan,
+    state: &StateDir,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Running, Error> {
+    let template = template::ensure(&plan, progress)?;
+    progress(Progress::Resuming);
+    let disk = StateDir::disk_name(plan.spec.engine);
+    disk::create_overlay(&state.file(disk), &template.disk(), &plan.spec.search_path)?;
+    let files = Files {
+        memory: template.memory(),
+        memory_is_shared: false,
+        disk: disk.into(),
+        disk_is_temporary: true,
+    };
+    let (machine, agent, incoming) = plan.resume(state, &files, template.devices()?)?;
+    Ok(Running {
+        machine,
+        agent,
+        incoming,
+        plan,
+    })
+}
+
+/// What a state directory has beside its disk.
+enum Suspended {
+    /// A memory image that goes on, with this device state.
+    Fits(Vec<u8>),
+    /// One that doesn't, and why.
+    Unfit(String),
+    /// None.
+    Nothing,
+}
+
+fn suspended(plan: &Plan, state: &StateDir) -> Result<Suspended, Error> {
+    let pair = match read_json::<Pair>(&state.file("pair.json")) {
+        Ok(Some(pair)) => pair,
+        Ok(None) => return Ok(Suspended::Nothing),
+        Err(error) => return Ok(Suspended::Unfit(error.chain())),
+    };
+    let Ok(memory) = memory_stamp(&state.file("memory")) else {
+        return Ok(Suspended::Unfit("its memory file is missing".into()));
+    };
+    let found = Found {
+        needs: plan.needs(),
+        disk: Stamp::of(&state.file(StateDir::disk_name(plan.spec.engine)))?,
+        memory,
+        host_boot: host_boot(),
+    };
+    if let Some(why) = pair.unfit(&found) {
+        return Ok(Suspended::Unfit(why.into()));
+    }
+    let devices = fs::read(state.file("devices")).unwrap_or_default();
+    if (devices.len() as u64, hex(&Sha256::digest(&devices))) != pair.devices {
+        return Ok(Suspended::Unfit(
+            "the state of its devices is missing or damaged".into(),
+        ));
+    }
+    Ok(Suspended::Fits(devices))
+}
+
+/// From here on nothing goes on with the memory image that is there: the guest will write to its disk.
+fn invalidate(state: &StateDir) -> Result<(), Error> {
+    if exists(&state.file("pair.json"))? {
+        state.remove("pair.json")?;
+        state.sync()?;
+    }
+    Ok(())
+}
+
+/// Suspends a machine into its directory. QEMU has ended afterwards, whatever the result; when there was an error the
+/// next start boots from the disk, which the agent has written out.
+pub(crate) fn suspend(machine: Machine, agent: &Mux, plan: &Plan, state: &StateDir) -> Result<Pair, Error> {
+    let suspend = || -> Result<(u64, String), Error> {
+        ask(agent, Request::Suspend, "getting the guest ready to be suspended")?;
+        state.remove("devices.new")?;
+        machine.save(&state.file("devices.new"))
+    };
+    let devices = suspend();
+    let devices = match devices {
+        Ok(devices) => {
+            machine.quit()?;
+            devices
+        }
+        Err(error) => {
+            let _ = state.remove("devices.new");
+            let text = machine.kill(&error.chain());
+            return Err(Error::Ended(text));
+        }
+    };
+    let disk = state.file(StateDir::disk_name(plan.spec.engine));
+    let (from, to) = (state.file("devices.new"), state.file("devices"));
+    fs::rename(&from, &to).on("renaming to", &to)?;
+    let pair = Pair {
+        format: FORMAT,
+        suspend: hex(&random::<16>()?),
+        needs: plan.needs(),
+        disk: Stamp::of(&disk)?,
+        memory: memory_stamp(&state.file("memory"))?,
+        devices,
+        host_boot: host_boot(),
+        synced: false,
+    };
+    write_json(&state.file("pair.json"), &pair)?;
+    Ok(pair)
+}
+
+/// Writes everything of a suspended machine out to the host's disk.
+pub(crate) fn sync(state: &StateDir, disk: &str) -> Result<(), Error> {
+    for name in ["devices", "memory", disk] {
+        let path = state.file(name);
+        fs::File::open(&path)
+            .and_then(|file| file.sync_all())
+            .on("writing out", &path)?;
+    }
+    state.sync()
+}
+
+pub(crate) fn memory_stamp(path: &Path) -> Result<(u64, u64), Error> {
+    let metadata = fs::symlink_metadata(path).on("looking at", path)?;
+    Ok((metadata.ino(), metadata.len()))
+}
+
+fn exists(path: &Path) -> Result<bool, Error> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() => Ok(true),
+        Ok(_) => Err(Error::Unusable {
+            path: path.into(),
+            what: "is no regular file: move it away".into(),
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).on("looking at", path),
+    }
+}
+
+/// Exchanges greetings with the agent.
+fn greet(
+    machine: Machine,
+    stream: Stream,
+    patience: Duration,
+    what: &str,
+) -> Result<(Machine, Mux, Incoming), Error> {
+    let writer = stream
+        .try_clone()
+        .during(|| "duplicating the agent's channel".into())?;
+    match within(patience, move || Mux::start(Side::Host, stream, writer))? {
+        Some(Ok((agent, incoming))) => Ok((machine, agent, incoming)),
+        Some(Err(error @ vcontainer_wire::Error::Version { .. })) => Err(Error::Wire {
+            doing:
+                "talking to the agent of the guest: make the guest files anew with `vcontainer guest build`"
+                    .into(),
+            source: error,
+        }),
+        Some(Err(_)) => Err(Error::Ended(machine.kill(what))),
+        None => Err(Error::Ended(
+            machine.kill(&format!("{what}: its agent is silent")),
+        )),
+    }
+}
+
+fn wake(agent: &Mux) -> Result<(), Error> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wake = Wake {
+        unix_nanoseconds: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+        entropy: random::<64>()?.to_vec(),
+    };
+    ask(agent, Request::Wake(wake), "waking the guest")
+}
+
+/// Asks the agent for something that has no other answer than that it is done.
+pub(crate) fn ask(agent: &Mux, request: Request, doing: &str) -> Result<(), Error> {
+    match answer(agent, request, doing)? {
+        Reply::Done => Ok(()),
+        other => Err(Error::Refused {
+            doing: doing.into(),
+            message: format!("unexpected answer {other:?}"),
+        }),
+    }
+}
+
+/// Asks the other side for something, and waits for the reply.
+pub(crate) fn answer(agent: &Mux, request: Request, doing: &str) -> Result<Reply, Error> {
+    let wrong = |source| Error::Wire {
+        doing: doing.into(),
+        source,
+    };
+    let (_sender, mut receiver) = agent.open(request).map_err(wrong)?.split();
+    loop {
+        match receiver.next().map_err(wrong)? {
+            Event::Reply(Reply::Failed(failure)) => {
+                return Err(Error::Refused {
+                    doing: doing.into(),
+                    message: failure.message,
+                });
+            }
+            Event::Reply(reply) => return Ok(reply),
+            Event::Closed => return Err(wrong(vcontainer_wire::Error::Closed)),
+            _ => {}
+        }
+    }
+}
+
+pub(crate) fn random<const SIZE: usize>() -> Result<[u8; SIZE], Error> {
+    use std::io::Read;
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; SIZE];
+    fs::File::open(path)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .on("reading", path)?;
+    Ok(bytes)
+}
+
+/// A guest's memory is pages of a file: the host can write them out. Below half of it that is all it would do.
+fn check_host_memory(wanted: u32) -> Result<(), Error> {
+    let need = u64::from(wanted) / 2;
+    match memory::available() {
+        Some(available) if available < need => Err(Error::LittleMemory { need, available }),
+        _ => Ok(()),
+    }
+}
+
+/// The place of a stateless machine's own files.
+pub(crate) fn stateless_places(cache: &Path) -> PathBuf {
+    cache.join("stateless")
+}
