@@ -3,8 +3,8 @@
 use serde::Serialize;
 use vcontainer_image::{Meta, Timestamp, TreePath};
 use vcontainer_store::{
-    ImportOptions, ImportReport, Progress, Sink, SinkError, StoreError, StoreImage, StoreKind, Written,
-    import,
+    ImportOptions, ImportReport, Progress, Sink, SinkError, StoreError, StoreImage, StoreKind, StoreTarget,
+    Written, import,
 };
 
 use crate::grammar::Runtime;
@@ -45,6 +45,14 @@ pub enum ExecuteError {
         /// What went wrong.
         source: Box<StoreError>,
     },
+    /// The caller's importer could not fill a store.
+    #[error("cannot bundle for {engine}")]
+    Importer {
+        /// The engine.
+        engine: &'static str,
+        /// What went wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A service could not be written.
     #[error("cannot write the service of container `{container}`")]
     Service {
@@ -61,8 +69,22 @@ pub enum ExecuteError {
     Commit(#[source] SinkError),
 }
 
+/// Fills a store in another way than the writer of this workspace: through a real engine, say.
+pub trait Importer {
+    /// Puts `images` into the store of `target`, through `sink`, which the caller commits.
+    ///
+    /// # Errors
+    /// Whatever goes wrong; the sink is then dropped.
+    fn import(
+        &self,
+        target: &StoreTarget,
+        images: &[StoreImage<'_>],
+        sink: &dyn Sink,
+    ) -> Result<ImportReport, Box<dyn std::error::Error + Send + Sync>>;
+}
+
 impl Plan {
-    /// Writes everything into `sink` and commits it.
+    /// Writes everything into `sink` and commits it. Stores are filled by `importer` if there is one.
     ///
     /// # Errors
     /// See [`ExecuteError`]; the sink is dropped without a commit, which leaves the target as it was.
@@ -71,6 +93,7 @@ impl Plan {
         sink: Box<dyn Sink + '_>,
         options: &ImportOptions,
         progress: &dyn Progress,
+        importer: Option<&dyn Importer>,
     ) -> Result<Report, ExecuteError> {
         let mut stores = Vec::new();
         for store in &self.stores {
@@ -82,15 +105,23 @@ impl Plan {
                     names: vec![planned.name.clone()],
                 })
                 .collect();
-            let report = import(&store.target, &images, &*sink, options, progress);
+            let engine = store.runtime.engine();
+            let report = match importer {
+                Some(importer) => importer
+                    .import(&store.target, &images, &*sink)
+                    .map_err(|source| ExecuteError::Importer { engine, source })?,
+                None => import(&store.target, &images, &*sink, options, progress).map_err(|source| {
+                    ExecuteError::Store {
+                        engine,
+                        source: Box::new(source),
+                    }
+                })?,
+            };
             stores.push(StoreReport {
                 runtime: store.runtime,
                 kind: store.target.kind,
                 root: store.target.root.to_string(),
-                import: report.map_err(|source| ExecuteError::Store {
-                    engine: store.runtime.engine(),
-                    source: Box::new(source),
-                })?,
+                import: report,
             });
         }
         self.write_services(&*sink, options.epoch)?;

@@ -120,6 +120,11 @@ pub struct Bundle {
     )]
     pub docker_store: DockerStoreArg,
 
+    /// How images get into the stores: written here, or loaded by the real engine in a machine of the target's
+    /// architecture (which needs guest files, see `vcontainer guest build`, and stores that are empty)
+    #[arg(long, value_name = "HOW", help_heading = "Target", default_value = "native")]
+    pub import: ImportArg,
+
     /// Do not check that the root filesystem has the engines, systemd and the right architecture
     #[arg(long, help_heading = "Target")]
     pub no_target_check: bool,
@@ -217,6 +222,15 @@ impl From<DockerStoreArg> for docker::Store {
             DockerStoreArg::Containerd => Self::Containerd,
         }
     }
+}
+
+/// How images get into stores, as an option's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportArg {
+    /// The store is written here, as pure data
+    Native,
+    /// A real engine imports the images, in a machine
+    Vm,
 }
 
 /// How something is shown.

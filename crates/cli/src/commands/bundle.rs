@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use vcontainer_bundle::config::BundleFile;
-use vcontainer_bundle::execute::Report;
+use vcontainer_bundle::execute::{Importer, Report};
 use vcontainer_bundle::find::Places;
 use vcontainer_bundle::grammar::{Entry, Source};
 use vcontainer_bundle::plan::{Plan, PlanOptions, set_services};
@@ -18,7 +18,8 @@ use vcontainer_store::{
     DirectoryOptions, DirectorySink, ImportOptions, Limits, Rootfs, Sink, StoreKind, TarCompression, TarSink,
 };
 
-use crate::args::Bundle;
+use crate::args::{Bundle, ImportArg};
+use crate::engine::vm_import::VmImport;
 use crate::interruption::Interruption;
 use crate::output::{bytes, columns, count, print, tell, warn};
 use crate::progress::{Shown, short};
@@ -82,7 +83,9 @@ pub fn run(args: &Bundle) -> Result<()> {
         jobs: jobs(args),
     };
     let progress = Shown::new(args.quiet, std::io::stderr().is_terminal(), interruption.clone());
-    let report = plan.execute(sink, &import, &progress);
+    let vm = vm_import(args, &platform)?;
+    let importer = vm.as_ref().map(|vm| vm as &dyn Importer);
+    let report = plan.execute(sink, &import, &progress, importer);
     progress.finish();
     let report = match (report, interruption.signal()) {
         (Err(_), Some(interrupted)) => return Err(interrupted.into()),
@@ -92,6 +95,21 @@ pub fn run(args: &Bundle) -> Result<()> {
         tell(&summary(&report, start.elapsed().as_secs_f64()));
     }
     Ok(())
+}
+
+/// The real engine as importer, when it is asked for.
+fn vm_import(args: &Bundle, platform: &Platform) -> Result<Option<VmImport>> {
+    if args.import == ImportArg::Native {
+        return Ok(None);
+    }
+    let arch = platform
+        .architecture
+        .parse()
+        .with_context(|| format!("--import vm has no machine for {platform}: use --import native"))?;
+    Ok(Some(VmImport {
+        arch,
+        terminal: std::io::stderr().is_terminal() && !args.quiet,
+    }))
 }
 
 /// The configuration file, if there is one, and everything that is asked for.

@@ -51,12 +51,12 @@ pub const KEYS: [Key; 9] = [
     },
     Key {
         name: "cpus",
-        default: "2",
+        default: "",
         check: |value| options::cpus(value).map(|_| ()),
     },
     Key {
         name: "memory",
-        default: "2G",
+        default: "1G",
         check: |value| options::bytes(value).map(|_| ()),
     },
     Key {

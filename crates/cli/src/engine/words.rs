@@ -379,9 +379,7 @@ pub fn prepare(words: Vec<OsString>) -> Result<EngineCommand> {
                 command.terminal = Terminal::OfInput;
             }
         }
-        ("pull" | "push" | "image" | "search" | "manifest", _)
-            if matches!(verb.as_str(), "pull" | "push" | "search") =>
-        {
+        (_, "pull" | "push" | "search") => {
             command.registries_in(start);
             command.stdin = Input::Empty;
             command.terminal = Terminal::OfAll;
@@ -657,6 +655,26 @@ pub fn vrun(words: &[OsString]) -> Result<Vec<OsString>> {
     }
     run.extend_from_slice(&words[image..]);
     Ok(run)
+}
+
+/// `-it` before the command, put where the engine reads it.
+///
+/// # Errors
+/// A command that has no terminal.
+pub fn interactive(mut words: Vec<OsString>) -> Result<Vec<OsString>> {
+    let verb = command_at(&words).and_then(|at| {
+        let is_group = words[at] == "container";
+        let at = if is_group { at + 1 } else { at };
+        words
+            .get(at)
+            .is_some_and(|verb| verb == "run" || verb == "exec" || verb == "create")
+            .then_some(at)
+    });
+    let Some(at) = verb else {
+        bail!("`-it` is for commands that run something in a container: run, vrun and exec");
+    };
+    words.insert(at + 1, "-it".into());
+    Ok(words)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //!
 //! - `sh`: commands that must succeed; `sh fails`: the last one must fail with exit status 1;
 //! - `sh no-run`: commands that cannot be run here; those that call make must name a target of the Makefile;
+//! - `sh machine`: commands that need guest files; e2e runs those of docs/guide/vdkr.md;
 //! - `text shown`: what the block before it has printed, white space and what `…` stands for left out;
 //! - `toml NAME` and `ini NAME`: a file of this name in the folder;
 //! - `text` and `json`: to be read only.
@@ -129,7 +130,7 @@ fn run_page(page: &Path) {
                 "{place}: not what is shown:\n{printed}\ninstead of:\n{text}"
             ),
             ["toml" | "ini", file] => bench.write(file, text.as_bytes()),
-            ["sh", "no-run"] | ["text" | "json"] => {}
+            ["sh", "no-run" | "machine"] | ["text" | "json"] => {}
             _ => panic!("{place}: a block of an unknown kind: {info:?}"),
         }
     }

@@ -4,6 +4,7 @@
 
 mod bundle;
 mod docs;
+mod engine;
 mod fixture;
 mod inspect;
 mod wrong_input;

@@ -279,3 +279,17 @@ fn vrun_clears_the_entrypoint_for_a_command() {
             .contains("needs an image")
     );
 }
+
+#[test]
+fn a_terminal_can_be_asked_for_before_the_command() {
+    let asked = |words: &[&str]| interactive(list(words));
+    assert_eq!(
+        asked(&["run", "x", "sh"]).unwrap(),
+        list(&["run", "-it", "x", "sh"])
+    );
+    assert_eq!(
+        asked(&["container", "exec", "c"]).unwrap(),
+        list(&["container", "exec", "-it", "c"])
+    );
+    assert!(asked(&["images"]).is_err());
+}
