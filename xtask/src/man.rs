@@ -5,6 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use clap_complete::Shell;
+use vcontainer::engine::help::{self, Topic};
+use vcontainer::engine::program::Tool;
 
 /// The shells that get completions.
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
@@ -21,7 +23,7 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Writes `vcontainer.1` and one page for each command into `man`, and a file for each shell into `completions`.
+/// Writes `vcontainer.1`, one page for each command, `vdkr.1` and `vpdmn.1` into `man`, and a file for each shell into `completions`.
 fn generate(man: &Path, completions: &Path) -> Result<()> {
     for directory in [man, completions] {
         fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
@@ -51,12 +53,32 @@ fn generate(man: &Path, completions: &Path) -> Result<()> {
         }
         fs::write(&path, page).with_context(|| format!("writing {}", path.display()))?;
     }
+    for tool in Tool::ALL {
+        let path = man.join(format!("{}.1", tool.name()));
+        fs::write(&path, tool_page(tool)).with_context(|| format!("writing {}", path.display()))?;
+    }
     let name = command.get_name().to_owned();
     for shell in SHELLS {
         clap_complete::generate_to(shell, &mut vcontainer::args::command(), &name, completions)
             .with_context(|| format!("writing completions for {shell} into {}", completions.display()))?;
     }
     Ok(())
+}
+
+/// The page of `vdkr` or `vpdmn`: what its `--help` shows, and that of each of its own commands.
+fn tool_page(tool: Tool) -> String {
+    let name = tool.name();
+    let text = help::text(Topic::Tool, tool);
+    let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let about = first.split_once(": ").map_or(first, |(_, about)| about);
+    let mut page = format!(".TH {name} 1\n.SH NAME\n{name} \\- {about}\n");
+    page.push_str(&section("SYNOPSIS AND OPTIONS", rest.trim_start()));
+    for topic in Topic::OF_COMMANDS {
+        let text = help::text(topic, tool);
+        let command = text.split_whitespace().nth(2).unwrap_or_default().to_uppercase();
+        page.push_str(&section(&command, &text));
+    }
+    page
 }
 
 /// A section of a man page whose lines are kept as they are.
@@ -107,7 +129,13 @@ mod tests {
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(
             names,
-            ["vcontainer-bundle.1", "vcontainer-inspect.1", "vcontainer.1"]
+            [
+                "vcontainer-bundle.1",
+                "vcontainer-inspect.1",
+                "vcontainer.1",
+                "vdkr.1",
+                "vpdmn.1"
+            ]
         );
         let names: Vec<&str> = completions.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["_vcontainer", "vcontainer.bash", "vcontainer.fish"]);
@@ -138,7 +166,13 @@ mod tests {
     fn the_pages_are_clean_roff() {
         let directory = tempfile::tempdir().unwrap();
         generate(directory.path(), &directory.path().join("completions")).unwrap();
-        for page in ["vcontainer.1", "vcontainer-bundle.1", "vcontainer-inspect.1"] {
+        for page in [
+            "vcontainer.1",
+            "vcontainer-bundle.1",
+            "vcontainer-inspect.1",
+            "vdkr.1",
+            "vpdmn.1",
+        ] {
             let judged = Command::new("groff")
                 .args(["-man", "-Tutf8", "-ww", "-z"])
                 .arg(directory.path().join(page))

@@ -25,6 +25,17 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// Those that are about one command.
+    pub const OF_COMMANDS: [Self; 7] = [
+        Self::Vimport,
+        Self::Vrun,
+        Self::Vshell,
+        Self::Clean,
+        Self::Vmemres,
+        Self::Vstorage,
+        Self::Vconfig,
+    ];
+
     /// The topic of a command of the tool.
     #[must_use]
     pub fn of(command: &str) -> Option<Self> {

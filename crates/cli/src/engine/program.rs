@@ -25,6 +25,18 @@ pub struct Tool {
 }
 
 impl Tool {
+    /// Both.
+    pub const ALL: [Self; 2] = [
+        Self {
+            engine: Engine::Docker,
+            arch: None,
+        },
+        Self {
+            engine: Engine::Podman,
+            arch: None,
+        },
+    ];
+
     /// `vdkr` or `vpdmn`.
     #[must_use]
     pub fn name(self) -> &'static str {

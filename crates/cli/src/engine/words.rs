@@ -12,6 +12,12 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use host::{check_mount, check_volume, is_address, loopback_port};
+use scan::{Found, Scan, scan};
+
+mod host;
+mod scan;
+
 /// An engine's command, ready for the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineCommand {
@@ -201,112 +207,6 @@ const NEVER_READ: &[&str] = &[
 ];
 /// Commands that show how far they are.
 const SHOW_PROGRESS: &[&str] = &["pull", "push", "build", "stats", "top"];
-
-/// One option of a command.
-struct Found {
-    /// Where its word stands, and how many words it has.
-    at: usize,
-    words: usize,
-    /// `--name` without the dashes, or the letter.
-    name: String,
-    value: Option<OsString>,
-}
-
-impl Found {
-    fn is(&self, names: &[&str]) -> bool {
-        names.contains(&self.name.as_str())
-    }
-
-    /// Whether a switch is on.
-    fn on(&self) -> bool {
-        self.value
-            .as_ref()
-            .is_none_or(|value| matches!(value.to_str(), Some("1" | "t" | "T" | "true" | "TRUE" | "True")))
-    }
-}
-
-/// The options of a command and its operands, by the rules of pflag.
-struct Scan {
-    options: Vec<Found>,
-    operands: Vec<usize>,
-}
-
-/// Goes through `words` from `start`. With `stop`, everything from the first operand on is operands.
-fn scan(words: &[OsString], start: usize, switches: &[&str], short_switches: &[u8], stop: bool) -> Scan {
-    let mut found = Scan {
-        options: Vec::new(),
-        operands: Vec::new(),
-    };
-    let mut at = start;
-    while at < words.len() {
-        let word = words[at].as_bytes();
-        if word == b"--" {
-            found.operands.extend(at + 1..words.len());
-            break;
-        }
-        if !word.starts_with(b"-") || word == b"-" {
-            if stop {
-                found.operands.extend(at..words.len());
-                break;
-            }
-            found.operands.push(at);
-            at += 1;
-            continue;
-        }
-        let mut count = 1;
-        if let Some(long) = word.strip_prefix(b"--") {
-            let (name, mut value) = match long.iter().position(|byte| *byte == b'=') {
-                Some(equals) => (
-                    &long[..equals],
-                    Some(OsStr::from_bytes(&long[equals + 1..]).to_owned()),
-                ),
-                None => (long, None),
-            };
-            let name = String::from_utf8_lossy(name).into_owned();
-            if value.is_none() && !switches.contains(&name.as_str()) {
-                value = words.get(at + 1).cloned();
-                count = 2;
-            }
-            found.options.push(Found {
-                at,
-                words: count,
-                name,
-                value,
-            });
-        } else {
-            let letters = &word[1..];
-            for (position, letter) in letters.iter().enumerate() {
-                let rest = &letters[position + 1..];
-                let name = char::from(*letter).to_string();
-                let mut push = |value, words| {
-                    found.options.push(Found {
-                        at,
-                        words,
-                        name: name.clone(),
-                        value,
-                    });
-                };
-                let attached = rest.strip_prefix(b"=");
-                if short_switches.contains(letter) {
-                    push(attached.map(|value| OsStr::from_bytes(value).to_owned()), 1);
-                    if attached.is_some() {
-                        break;
-                    }
-                    continue;
-                }
-                if rest.is_empty() {
-                    count = 2;
-                    push(words.get(at + 1).cloned(), 2);
-                } else {
-                    push(Some(OsStr::from_bytes(attached.unwrap_or(rest)).to_owned()), 1);
-                }
-                break;
-            }
-        }
-        at += count;
-    }
-    found
-}
 
 /// Where the command word of `words` stands; behind the engine's global options.
 fn command_at(words: &[OsString]) -> Option<usize> {
@@ -551,67 +451,6 @@ impl EngineCommand {
             .collect();
         self.registries.extend(ports);
     }
-}
-
-/// The port of a registry on the loopback that an image's name names: `localhost:5000/x`.
-fn loopback_port(word: &OsStr) -> Option<u16> {
-    let text = word.to_str()?;
-    let text = text.strip_prefix("docker://").unwrap_or(text);
-    let host = text.split('/').next()?;
-    let (name, port) = host.rsplit_once(':')?;
-    let loopback = name == "localhost"
-        || name == "[::1]"
-        || name
-            .parse::<std::net::Ipv4Addr>()
-            .is_ok_and(|address| address.is_loopback());
-    // `localhost:5000` alone is an image called localhost, except for `login`; forwarding for nothing is harmless.
-    loopback.then(|| port.parse().ok().filter(|port| *port != 0))?
-}
-
-fn is_address(word: &OsStr) -> bool {
-    word.as_bytes().starts_with(b"http://") || word.as_bytes().starts_with(b"https://")
-}
-
-/// Folders that the guest has itself, and that containers are often given.
-const GUEST_FOLDERS: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/var/run", "/lib/modules"];
-
-/// Whether the source of a bind mount would be looked for in the guest while the user means this computer.
-fn check_host_path(source: &OsStr) -> Result<()> {
-    let bytes = source.as_bytes();
-    let is_path = bytes.starts_with(b"/") || bytes.starts_with(b".") || bytes.starts_with(b"~");
-    let of_guest = GUEST_FOLDERS
-        .iter()
-        .any(|folder| std::path::Path::new(source).starts_with(folder));
-    if is_path && !of_guest {
-        bail!(
-            "`{}` is a path of this computer, which containers in the machine cannot see yet: use a named volume, or bring \
-             the files in with `cp - CONTAINER:PATH` from a tar stream",
-            source.display()
-        );
-    }
-    Ok(())
-}
-
-fn check_volume(value: &OsStr) -> Result<()> {
-    match value.as_bytes().split(|byte| *byte == b':').collect::<Vec<_>>()[..] {
-        [source, _, ..] => check_host_path(OsStr::from_bytes(source)),
-        _ => Ok(()),
-    }
-}
-
-fn check_mount(value: &OsStr) -> Result<()> {
-    let fields: Vec<&[u8]> = value.as_bytes().split(|byte| *byte == b',').collect();
-    if !fields.contains(&&b"type=bind"[..]) {
-        return Ok(());
-    }
-    fields
-        .iter()
-        .filter_map(|field| {
-            field
-                .strip_prefix(b"source=")
-                .or_else(|| field.strip_prefix(b"src="))
-        })
-        .try_for_each(|source| check_host_path(OsStr::from_bytes(source)))
 }
 
 /// The words of `run` that `vrun [opts] IMAGE [CMD]` stands for: removed afterwards, and without the image's entrypoint

@@ -1,0 +1,67 @@
+//! Values that name something of this computer: registries, paths.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
+use anyhow::{Result, bail};
+
+/// The port of a registry on the loopback that an image's name names: `localhost:5000/x`.
+pub(super) fn loopback_port(word: &OsStr) -> Option<u16> {
+    let text = word.to_str()?;
+    let text = text.strip_prefix("docker://").unwrap_or(text);
+    let host = text.split('/').next()?;
+    let (name, port) = host.rsplit_once(':')?;
+    let loopback = name == "localhost"
+        || name == "[::1]"
+        || name
+            .parse::<std::net::Ipv4Addr>()
+            .is_ok_and(|address| address.is_loopback());
+    // `localhost:5000` alone is an image called localhost, except for `login`; forwarding for nothing is harmless.
+    loopback.then(|| port.parse().ok().filter(|port| *port != 0))?
+}
+
+pub(super) fn is_address(word: &OsStr) -> bool {
+    word.as_bytes().starts_with(b"http://") || word.as_bytes().starts_with(b"https://")
+}
+
+/// Folders that the guest has itself, and that containers are often given.
+const GUEST_FOLDERS: [&str; 6] = ["/proc", "/sys", "/dev", "/run", "/var/run", "/lib/modules"];
+
+/// Whether the source of a bind mount would be looked for in the guest while the user means this computer.
+fn check_host_path(source: &OsStr) -> Result<()> {
+    let bytes = source.as_bytes();
+    let is_path = bytes.starts_with(b"/") || bytes.starts_with(b".") || bytes.starts_with(b"~");
+    let of_guest = GUEST_FOLDERS
+        .iter()
+        .any(|folder| std::path::Path::new(source).starts_with(folder));
+    if is_path && !of_guest {
+        bail!(
+            "`{}` is a path of this computer, which containers in the machine cannot see yet: use a named volume, or bring \
+             the files in with `cp - CONTAINER:PATH` from a tar stream",
+            source.display()
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn check_volume(value: &OsStr) -> Result<()> {
+    match value.as_bytes().split(|byte| *byte == b':').collect::<Vec<_>>()[..] {
+        [source, _, ..] => check_host_path(OsStr::from_bytes(source)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn check_mount(value: &OsStr) -> Result<()> {
+    let fields: Vec<&[u8]> = value.as_bytes().split(|byte| *byte == b',').collect();
+    if !fields.contains(&&b"type=bind"[..]) {
+        return Ok(());
+    }
+    fields
+        .iter()
+        .filter_map(|field| {
+            field
+                .strip_prefix(b"source=")
+                .or_else(|| field.strip_prefix(b"src="))
+        })
+        .try_for_each(|source| check_host_path(OsStr::from_bytes(source)))
+}
