@@ -80,7 +80,7 @@ const TOOL: &str = "\
 
 Usage: {tool} [OPTIONS] COMMAND [WORDS]
 
-Every command of {Engine} works: {tool} images, {tool} run --rm IMAGE uname -m, …
+Every command of {Engine} works: {tool} images, {tool} run --rm IMAGE uname -m, and so on
 It runs in a small machine (QEMU) that boots once and is resumed from then on.
 All words after the command belong to {Engine}. Files of load, save, export and
 import, and standard input and output, are this computer's.

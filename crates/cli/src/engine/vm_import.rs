@@ -2,7 +2,7 @@
 //! nothing behind, and its store is written to the target.
 
 use std::error::Error;
-use std::io::{BufReader, Write};
+use std::io::{BufReader, Read, Write};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::pipe::pipe;
@@ -202,7 +202,7 @@ fn copy(machine: &Machine, target: &StoreTarget, sink: &dyn Sink) -> Result<()> 
 }
 
 /// Writes a tar stream below `root`, its top folders as a subtree each.
-fn unpack(stream: std::fs::File, root: &TreePath, sink: &dyn Sink) -> Result<()> {
+fn unpack(stream: impl Read, root: &TreePath, sink: &dyn Sink) -> Result<()> {
     let mut reader = LayerReader::new(BufReader::with_capacity(256 * 1024, stream));
     let mut open: Option<(TreePath, Box<dyn TreeWriter + '_>)> = None;
     while let Some(item) = reader.next_item().context("cannot read the machine's store")? {
@@ -236,4 +236,88 @@ fn unpack(stream: std::fs::File, root: &TreePath, sink: &dyn Sink) -> Result<()>
         tree.finish()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use vcontainer_image::{Timestamp, Xattr};
+    use vcontainer_store::{TarCompression, TarSink};
+
+    use super::*;
+
+    fn path(name: &str) -> TreePath {
+        TreePath::clean(name.as_bytes()).unwrap()
+    }
+
+    /// Two folders with everything that a store has in them.
+    fn store(root: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let sink: Box<dyn Sink + '_> = Box::new(TarSink::new(&mut bytes, TarCompression::None).unwrap());
+        let meta = |mode| Meta {
+            mode,
+            uid: 7,
+            gid: 8,
+            mtime: Timestamp {
+                seconds: 1_700_000_000,
+                nanoseconds: 0,
+            },
+            xattrs: Vec::new(),
+        };
+        if !root.is_empty() {
+            let top = Meta {
+                mode: 0o710,
+                ..Meta::default()
+            };
+            sink.directory(&path(root), &top).unwrap();
+        }
+        let at = |name: &str| path(&format!("{root}/{name}"));
+        let mut tree = sink.tree(&at("overlay2"), &meta(0o710)).unwrap();
+        tree.directory(&path("id"), &meta(0o755)).unwrap();
+        let opaque = Meta {
+            xattrs: vec![Xattr {
+                name: b"trusted.overlay.opaque".to_vec(),
+                value: b"y".to_vec(),
+            }],
+            ..meta(0o1777)
+        };
+        tree.directory(&path("id/tmp"), &opaque).unwrap();
+        tree.file(&path("id/program"), &meta(0o4755), 3, &mut &b"abc"[..])
+            .unwrap();
+        tree.hardlink(&path("id/other"), &path("id/program")).unwrap();
+        tree.symlink(&path("id/link"), &meta(0o777), b"../x\xff").unwrap();
+        let whiteout = EntryKind::Char { major: 0, minor: 0 };
+        tree.node(&path("id/gone"), &meta(0), &whiteout).unwrap();
+        tree.finish().unwrap();
+        let mut tree = sink.tree(&at("image"), &meta(0o700)).unwrap();
+        tree.file(&path("repositories.json"), &meta(0o600), 2, &mut &b"{}"[..])
+            .unwrap();
+        tree.finish().unwrap();
+        sink.commit().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_store_arrives_as_it_left_the_machine() {
+        let packed = store("");
+        let mut written = Vec::new();
+        let root = path("var/lib/docker");
+        let sink: Box<dyn Sink + '_> = Box::new(TarSink::new(&mut written, TarCompression::None).unwrap());
+        let meta = Meta {
+            mode: 0o710,
+            ..Meta::default()
+        };
+        sink.directory(&root, &meta).unwrap();
+        unpack(packed.as_slice(), &root, &*sink).unwrap();
+        sink.commit().unwrap();
+        assert!(written == store("var/lib/docker"));
+    }
+
+    #[test]
+    fn a_store_that_breaks_off_is_an_error() {
+        let packed = store("");
+        let sink = TarSink::new(std::io::sink(), TarCompression::None).unwrap();
+        sink.directory(&path("var"), &Meta::default()).unwrap();
+        let half = &packed[..packed.len() / 2];
+        unpack(half, &path("var"), &sink).unwrap_err();
+    }
 }
