@@ -276,7 +276,13 @@ fn tail(directory: &Path, what: &str) -> String {
             .map(str::trim)
             .filter(|line| !line.is_empty())
             .collect();
-        let last = lines.get(lines.len().saturating_sub(4)..).unwrap_or_default();
+        // After a panic the kernel says much more, which helps nobody here.
+        let panic = lines.iter().position(|line| line.contains("Kernel panic"));
+        let last = match panic {
+            Some(line) => lines.get(line..=line),
+            None => lines.get(lines.len().saturating_sub(4)..),
+        }
+        .unwrap_or_default();
         if !last.is_empty() {
             text = format!("{text}; {who} said: {}", last.join(" | "));
         }

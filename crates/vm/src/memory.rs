@@ -48,15 +48,7 @@ pub(crate) fn copy(from: &Path, to: &Path, reserve: bool) -> Result<(), Error> {
 }
 
 fn copy_data(source: &File, target: &File, size: u64) -> io::Result<()> {
-    let mut offset = 0;
-    while offset < size {
-        let start = match seek(source, SeekFrom::Data(offset)) {
-            Ok(start) => start,
-            // Only a hole is left.
-            Err(rustix::io::Errno::NXIO) => break,
-            Err(error) => return Err(error.into()),
-        };
-        let end = seek(source, SeekFrom::Hole(start))?;
+    for_each_extent(source, size, |start, end| {
         let (mut from, mut to) = (start, start);
         while from < end {
             let length = usize::try_from(end - from).unwrap_or(usize::MAX).min(1 << 30);
@@ -65,9 +57,8 @@ fn copy_data(source: &File, target: &File, size: u64) -> io::Result<()> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        offset = end;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Gives blocks of zeros in the file back to the disk, so that copies are small.
@@ -76,24 +67,47 @@ pub(crate) fn dig_holes(path: &Path) -> Result<(), Error> {
     let dig = || -> io::Result<()> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let size = file.metadata()?.len();
+        let zeros = vec![0; BLOCK];
         let mut buffer = vec![0; BLOCK];
-        let mut offset = 0;
-        while offset < size {
-            let length = usize::try_from(size - offset).unwrap_or(BLOCK).min(BLOCK);
-            let block = buffer.get_mut(..length).unwrap_or_default();
-            file.read_exact_at(block, offset)?;
-            if block.iter().all(|&byte| byte == 0) {
-                let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-                match fallocate(&file, flags, offset, length as u64) {
-                    Err(rustix::io::Errno::OPNOTSUPP) => return Ok(()),
-                    result => result?,
+        for_each_extent(&file, size, |mut start, end| {
+            while start < end {
+                let length = usize::try_from(end - start).unwrap_or(BLOCK).min(BLOCK);
+                let block = buffer.get_mut(..length).unwrap_or_default();
+                file.read_exact_at(block, start)?;
+                if zeros.get(..length) == Some(&*block) {
+                    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+                    match fallocate(&file, flags, start, length as u64) {
+                        // A file system without holes.
+                        Err(rustix::io::Errno::OPNOTSUPP) => return Ok(()),
+                        result => result?,
+                    }
                 }
+                start += length as u64;
             }
-            offset += length as u64;
-        }
-        Ok(())
+            Ok(())
+        })
     };
     dig().on("making holes in", path)
+}
+
+/// Calls `body` with begin and end of each part of the file that is no hole.
+fn for_each_extent(
+    file: &File,
+    size: u64,
+    mut body: impl FnMut(u64, u64) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut offset = 0;
+    while offset < size {
+        let start = match seek(file, SeekFrom::Data(offset)) {
+            Ok(start) => start,
+            // Only a hole is left.
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        offset = seek(file, SeekFrom::Hole(start))?;
+        body(start, offset)?;
+    }
+    Ok(())
 }
 
 fn new_file(path: &Path) -> io::Result<File> {

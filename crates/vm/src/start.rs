@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) spec: MachineSpec,
     pub(crate) qemu: Qemu,
     pub(crate) hardware: Hardware,
+    /// Whether the disk keeps room for all of the guest's memory. Without, a full disk ends QEMU.
+    pub(crate) reserve: bool,
     pub(crate) ended: Ended,
 }
 
@@ -72,6 +74,7 @@ impl Plan {
             spec,
             qemu,
             hardware,
+            reserve: true,
             ended,
         })
     }
@@ -151,7 +154,7 @@ impl Plan {
         for name in ["memory", "devices"] {
             state.remove(name)?;
         }
-        memory::create(&state.file("memory"), self.memory_size(), true)?;
+        memory::create(&state.file("memory"), self.memory_size(), self.reserve)?;
         let files = self.own_files();
         let disk = state.path().join(&files.disk);
         if !exists(&disk)? {

@@ -103,6 +103,7 @@ fn make(plan: &Plan, path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<
         spec,
         qemu: plan.qemu.clone(),
         hardware: plan.hardware.clone(),
+        reserve: false,
         ended: std::sync::Arc::clone(&plan.ended),
     };
     let running = own.boot_quietly(&state, progress)?;
