@@ -46,6 +46,13 @@ impl Machine {
         };
         let client = Client::connect(&spec, &mut show)
             .with_context(|| format!("the {arch} machine cannot be started"))?;
+        if !client.started && !settings.at_start.is_empty() {
+            console.notice(&format!(
+                "the machine was up already: {} will count when it starts again (`{} vmemres stop` suspends it)",
+                settings.at_start.join(", "),
+                settings.tool.name()
+            ));
+        }
         console.detail("the machine is up");
         Ok(Self {
             client,

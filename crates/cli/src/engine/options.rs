@@ -147,6 +147,24 @@ impl Options {
         Ok(true)
     }
 
+    /// The options that were given of those that say what kind of machine is started.
+    #[must_use]
+    pub fn at_start(&self) -> Vec<&'static str> {
+        let given = [
+            (self.cpus.is_some(), "--cpus"),
+            (self.memory.is_some(), "--memory"),
+            (self.disk.is_some(), "--disk"),
+            (self.idle_timeout.is_some(), "--idle-timeout"),
+            (self.no_daemon, "--no-daemon"),
+            (self.no_kvm, "--no-kvm"),
+            (self.no_network, "--no-network"),
+        ];
+        given
+            .into_iter()
+            .filter_map(|(given, name)| given.then_some(name))
+            .collect()
+    }
+
     fn take_switch(&mut self, name: &str) -> bool {
         let switch = match name {
             "--stateless" => &mut self.stateless,

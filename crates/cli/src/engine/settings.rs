@@ -61,6 +61,8 @@ pub struct Settings {
     pub input_storage: Option<PathBuf>,
     /// Whether a terminal was asked for before the command.
     pub interactive: bool,
+    /// Options on the command line that say what kind of machine is started: they change nothing of one that is up.
+    pub at_start: Vec<&'static str>,
 }
 
 /// The folder of the configuration: it can be shown and set even when what stands in it is wrong.
@@ -205,6 +207,7 @@ impl Settings {
             storage: inside(&options.storage),
             input_storage: inside(&options.input_storage),
             interactive: options.interactive,
+            at_start: options.at_start(),
         })
     }
 }

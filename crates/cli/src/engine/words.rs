@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use host::{check_mount, check_volume, is_address, loopback_port};
+use host::{check_copy, check_mount, check_volume, is_address, loopback_port};
 use scan::{Found, Scan, scan};
 
 mod host;
@@ -277,6 +277,11 @@ pub fn prepare(words: Vec<OsString>) -> Result<EngineCommand> {
                 .any(|word| piped.iter().any(|piped| word == piped))
             {
                 command.terminal = Terminal::OfInput;
+            }
+        }
+        ("cp" | "container", "cp") => {
+            if !check_copy(&command.words, start)? {
+                command.stdin = Input::Empty;
             }
         }
         (_, "pull" | "push" | "search") => {

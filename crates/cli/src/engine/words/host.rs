@@ -1,9 +1,11 @@
 //! Values that name something of this computer: registries, paths.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 
 use anyhow::{Result, bail};
+
+use super::scan::scan;
 
 /// The port of a registry on the loopback that an image's name names: `localhost:5000/x`.
 pub(super) fn loopback_port(word: &OsStr) -> Option<u16> {
@@ -64,4 +66,30 @@ pub(super) fn check_mount(value: &OsStr) -> Result<()> {
                 .or_else(|| field.strip_prefix(b"src="))
         })
         .try_for_each(|source| check_host_path(OsStr::from_bytes(source)))
+}
+
+/// `cp` between a container and a path of this computer would mean a path of the machine: it is refused, and the way
+/// through a tar stream told. Gives whether it reads one from standard input.
+pub(super) fn check_copy(words: &[OsString], start: usize) -> Result<bool> {
+    let switches = ["archive", "follow-link", "overwrite", "pause", "quiet", "help"];
+    let operands = scan(words, start, &switches, b"aLq", false).operands;
+    let is_host = |word: &OsStr| {
+        let bytes = word.as_bytes();
+        bytes != b"-" && (bytes.starts_with(b"/") || bytes.starts_with(b".") || !bytes.contains(&b':'))
+    };
+    match operands[..] {
+        [from, _] if is_host(&words[from]) => bail!(
+            "`{0}` is a path of this computer, which the machine cannot see yet: send a tar stream, such as `tar -c {0} | … \
+             cp - CONTAINER:FOLDER`",
+            words[from].display()
+        ),
+        [from, to] if is_host(&words[to]) => bail!(
+            "`{}` is a path of this computer, which the machine cannot see yet: take a tar stream, such as `… cp {} - | tar \
+             -x`",
+            words[to].display(),
+            words[from].display()
+        ),
+        [from, ..] => Ok(words[from] == "-"),
+        [] => Ok(false),
+    }
 }

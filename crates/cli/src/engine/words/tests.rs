@@ -293,3 +293,18 @@ fn a_terminal_can_be_asked_for_before_the_command() {
     );
     assert!(asked(&["images"]).is_err());
 }
+
+#[test]
+fn copies_go_through_tar_streams() {
+    for words in [
+        &["cp", "file", "c:/x"][..],
+        &["cp", "-a", "./a:b", "c:/x"],
+        &["cp", "c:/x", "."],
+        &["container", "cp", "c:/x", "/tmp/y"],
+    ] {
+        assert!(error(words).contains("tar stream"), "{words:?}");
+    }
+    assert_eq!(ready(&["cp", "-", "c:/x"]).stdin, Input::Host);
+    assert_eq!(ready(&["cp", "c:/x", "-"]).stdin, Input::Empty);
+    assert_eq!(ready(&["cp", "c:/x", "d:/x"]).stdin, Input::Empty);
+}
