@@ -1,11 +1,15 @@
 //! The commands and options, and nothing else: what `--help`, man pages and completions say.
 
+mod guest;
+
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
 use vcontainer_bundle::grammar::{Runtime, Source};
 use vcontainer_bundle::target::docker;
 use vcontainer_store::Limits;
+
+pub use guest::{Guest, GuestBuild, GuestCommand, GuestList};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,6 +65,8 @@ pub enum Command {
     Bundle(Box<Bundle>),
     /// List images, layers, sizes and what is shared in a store, an image or a root filesystem
     Inspect(Inspect),
+    /// Make or list the files that vdkr and vpdmn boot from
+    Guest(Guest),
 }
 
 /// Options of `vcontainer bundle`.

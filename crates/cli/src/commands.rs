@@ -1,4 +1,5 @@
 //! The commands.
 
 pub mod bundle;
+pub mod guest;
 pub mod inspect;

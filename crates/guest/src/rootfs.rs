@@ -17,11 +17,11 @@ const LEVEL: &str = "12";
 #[derive(Debug, thiserror::Error)]
 pub enum RootfsError {
     /// squashfs-tools is missing.
-    #[error("cannot run `sqfstar`: install the package squashfs-tools, version 4.5 or newer")]
-    NoSqfstar,
+    #[error("cannot run `mksquashfs`: install the package squashfs-tools, version 4.5 or newer")]
+    NoMksquashfs,
     /// It failed.
-    #[error("cannot write `{}`: sqfstar says: {said}", path.display())]
-    Sqfstar {
+    #[error("cannot write `{}`: mksquashfs says: {said}", path.display())]
+    Mksquashfs {
         /// The file.
         path: PathBuf,
         /// What it said.
@@ -189,20 +189,23 @@ fn put(tree: &mut Tree, path: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
 
 /// Writes the tree as a squashfs image that depends on nothing but the tree.
 pub(crate) fn write_squashfs(tree: &Tree, path: &Path) -> Result<(), RootfsError> {
-    let mut child = Command::new("sqfstar")
+    let mut child = Command::new("mksquashfs")
         // It would be taken as a second time.
         .env_remove("SOURCE_DATE_EPOCH")
+        .arg("-")
+        .arg(path)
+        // Reading a tar stream came with 4.5.
+        .args(["-tar", "-noappend"])
         .args(["-comp", "zstd", "-Xcompression-level", LEVEL, "-b", "128K"])
         .args(["-mkfs-time", "0", "-all-time", "0", "-root-time", "0"])
         .args(["-root-mode", "755", "-root-uid", "0", "-root-gid", "0"])
         .args(["-no-xattrs", "-exit-on-error", "-no-progress", "-quiet"])
-        .arg(path)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => RootfsError::NoSqfstar,
+            io::ErrorKind::NotFound => RootfsError::NoMksquashfs,
             _ => RootfsError::Io(error),
         })?;
     let stderr = child.stderr.take();
@@ -232,7 +235,7 @@ pub(crate) fn write_squashfs(tree: &Tree, path: &Path) -> Result<(), RootfsError
         } else {
             lines.join("; ")
         };
-        return Err(RootfsError::Sqfstar {
+        return Err(RootfsError::Mksquashfs {
             path: path.to_owned(),
             said,
         });

@@ -1,0 +1,206 @@
+//! `vcontainer guest build` and `vcontainer guest list`.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use vcontainer_debian::{Event, Mirror, host};
+use vcontainer_guest::{Arch, Build, BuildEvent, Engine, GuestFiles, OpenError, build};
+
+use crate::args::{Guest, GuestBuild, GuestCommand, GuestList};
+use crate::output::{bytes, columns, count, print, tell};
+
+/// Runs a command about guest files.
+///
+/// # Errors
+/// See [`vcontainer_guest::BuildError`]; damaged guest files with `--verify`.
+pub fn run(args: &Guest) -> Result<()> {
+    match &args.command {
+        GuestCommand::Build(args) => build_all(args),
+        GuestCommand::List(args) => list(args),
+    }
+}
+
+/// A directory of this program's below `variable`, else below `usual` in the home directory.
+fn own_directory(variable: &str, usual: &str) -> Result<PathBuf> {
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    match absolute(variable) {
+        Some(directory) => Ok(directory.join("vcontainer")),
+        None => {
+            let home = absolute("HOME").with_context(|| {
+                format!(
+                    "there is no home directory: set HOME, or name a directory by {variable} or an option"
+                )
+            })?;
+            Ok(home.join(usual).join("vcontainer"))
+        }
+    }
+}
+
+fn data_directory() -> Result<PathBuf> {
+    own_directory("XDG_DATA_HOME", ".local/share")
+}
+
+/// `share/vcontainer` of the installed program, or of the checkout that it was built in.
+fn installed_share() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("cannot find out where this program is")?;
+    let prefix = program
+        .parent()
+        .and_then(Path::parent)
+        .context("this program lies in no directory")?;
+    Ok(prefix.join("share/vcontainer"))
+}
+
+/// The mirrors to try, in their order.
+fn mirrors(given: Option<&str>) -> Result<Vec<Mirror>> {
+    let mut mirrors = Vec::new();
+    if let Some(address) = given.filter(|address| !address.is_empty()) {
+        let origin = "given by --mirror or VCONTAINER_MIRROR".to_owned();
+        mirrors.push(Mirror {
+            address: address.to_owned(),
+            origin,
+        });
+    }
+    if let Some(address) = host::mirror()? {
+        let same = |mirror: &Mirror| mirror.address.trim_end_matches('/') == address.trim_end_matches('/');
+        if !mirrors.iter().any(same) {
+            mirrors.push(Mirror {
+                address,
+                origin: "of this machine's apt".into(),
+            });
+        }
+    }
+    Ok(mirrors)
+}
+
+fn build_all(args: &GuestBuild) -> Result<()> {
+    let all_or = |chosen: &[Engine]| {
+        if chosen.is_empty() {
+            Engine::ALL.to_vec()
+        } else {
+            chosen.to_vec()
+        }
+    };
+    let engines = all_or(&args.engine);
+    let arches = if args.arch.is_empty() {
+        Arch::ALL.to_vec()
+    } else {
+        args.arch.clone()
+    };
+    let share = match &args.share {
+        Some(share) => share.clone(),
+        None => installed_share()?,
+    };
+    let output = match &args.output {
+        Some(output) => output.clone(),
+        None => data_directory()?,
+    };
+    let cache = match &args.cache {
+        Some(cache) => cache.clone(),
+        None => own_directory("XDG_CACHE_HOME", ".cache")?,
+    };
+    let mirrors = mirrors(args.mirror.as_deref())?;
+    let fetch_options = host::fetch_options()?;
+    for arch in &arches {
+        for engine in &engines {
+            let start = Instant::now();
+            let request = Build {
+                engine: *engine,
+                arch: *arch,
+                data: share.join("guest"),
+                agent: share.join("agent").join(arch.name()).join("vcontainer-agent"),
+                output: output.join(engine.tool()),
+                cache: cache.clone(),
+                mirrors: mirrors.clone(),
+                keyring: args.keyring.clone(),
+                fetch_options: fetch_options.clone(),
+                tool: format!("vcontainer {}", env!("CARGO_PKG_VERSION")),
+            };
+            let say = |text: String| {
+                if !args.quiet {
+                    tell(&format!("{engine} {arch}: {text}\n"));
+                }
+            };
+            let files = build(&request, &mut |event| say(describe(event)))?;
+            let size = files.manifest().files.values().map(|file| file.size).sum();
+            say(format!(
+                "{} in {}, made in {:.0} s",
+                bytes(size),
+                files.directory().display(),
+                start.elapsed().as_secs_f64()
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn describe(event: BuildEvent<'_>) -> String {
+    match event {
+        BuildEvent::Waiting => "waiting for another build of the same guest".into(),
+        BuildEvent::Packages(Event::Waiting) => "waiting for another program that fetches packages".into(),
+        BuildEvent::Packages(Event::Lists(mirror)) => {
+            format!("packages from {} ({})", mirror.address, mirror.origin)
+        }
+        BuildEvent::Packages(Event::NotServed(mirror)) => format!("{} doesn't serve them", mirror.address),
+        BuildEvent::Packages(Event::Needed(number)) => format!("{} needed", count(number, "package")),
+        BuildEvent::Packages(Event::Fetching(name)) => format!("fetching {name}"),
+        BuildEvent::Unpacking(number) => format!("unpacking {}", count(number, "package")),
+        BuildEvent::Packing => "packing the root filesystem".into(),
+    }
+}
+
+fn list(args: &GuestList) -> Result<()> {
+    let places = match &args.output {
+        Some(directory) => vec![directory.clone()],
+        None => vec![data_directory()?, installed_share()?],
+    };
+    let cell = |text: &str| text.to_owned();
+    let mut rows = vec![
+        ["TOOL", "ARCH", "STATUS", "SIZE", "ENGINE", "KERNEL", "DIRECTORY"]
+            .map(cell)
+            .to_vec(),
+    ];
+    let mut damaged = Vec::new();
+    for engine in Engine::ALL {
+        let directories: Vec<PathBuf> = places.iter().map(|place| place.join(engine.tool())).collect();
+        for arch in Arch::ALL {
+            let found = GuestFiles::find(&directories, engine, arch).and_then(|files| {
+                if args.verify {
+                    // Nothing is remembered: it was asked for to be read now.
+                    files.verify(Path::new("/dev/null/none"))?;
+                }
+                Ok(files)
+            });
+            let mut row = vec![cell(engine.tool()), cell(arch.name())];
+            match found {
+                Ok(files) => {
+                    let manifest = files.manifest();
+                    let package = if engine == Engine::Docker {
+                        "docker.io"
+                    } else {
+                        "podman"
+                    };
+                    let version = manifest.packages.get(package).map_or("unknown", String::as_str);
+                    let size = manifest.files.values().map(|file| file.size).sum();
+                    row.extend([cell("ready"), bytes(size), cell(version), cell(&manifest.kernel)]);
+                    row.push(files.directory().display().to_string());
+                }
+                Err(OpenError::Missing { .. }) => row.push(cell("missing")),
+                Err(error) => {
+                    row.push(cell("unusable"));
+                    damaged.push(format!("{error:#}", error = anyhow::Error::from(error)));
+                }
+            }
+            rows.push(row);
+        }
+    }
+    print(&columns(&rows))?;
+    if !damaged.is_empty() {
+        bail!("{}", damaged.join("\n"));
+    }
+    Ok(())
+}
