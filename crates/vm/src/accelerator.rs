@@ -9,13 +9,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 use vcontainer_guest::Arch;
 
 use crate::error::{During, Error};
 use crate::instance::{read_json, write_json};
+use crate::machine::ends_within;
 use crate::pair::host_boot;
 use crate::progress::Progress;
 use crate::qemu::Qemu;
@@ -166,19 +165,7 @@ fn run_trial(
         .stdout(Stdio::null())
         .stderr(File::create(&log).during(doing)?);
     let mut child = command.spawn().on("starting", qemu)?;
-    let ended = i32::try_from(child.id())
-        .ok()
-        .and_then(Pid::from_raw)
-        .map(|pid| pidfd_open(pid, PidfdFlags::empty()))
-        .transpose()
-        .during(doing)?
-        .is_some_and(|process| {
-            let limit = Timespec {
-                tv_sec: patience.as_secs().cast_signed(),
-                tv_nsec: patience.subsec_nanos().into(),
-            };
-            poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit)).is_ok_and(|ready| ready > 0)
-        });
+    let ended = ends_within(&child, patience);
     let _ = child.kill();
     let status = child.wait().during(doing)?;
     if !ended {

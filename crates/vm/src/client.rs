@@ -24,6 +24,8 @@ use crate::supervisor::{Message, Order};
 
 /// How long another process may hold the lock without serving: it suspends the machine.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// The same when it is no supervisor of ours: those write down who they are.
+const PATIENCE_WITH_STRANGERS: Duration = Duration::from_secs(5);
 /// How often it is tried whether the other is done. No event tells that it serves or has let go.
 const POLL: Duration = Duration::from_millis(5);
 /// How often a machine that ends between its start and the first word is started.
@@ -75,7 +77,11 @@ impl Client {
                 progress(Progress::WaitingForOther);
                 Instant::now()
             });
-            if since.elapsed() > PATIENCE {
+            let patience = match state.holder() {
+                Some(_) => PATIENCE,
+                None => PATIENCE_WITH_STRANGERS,
+            };
+            if since.elapsed() > patience {
                 return Err(Error::Locked {
                     directory: state.path().into(),
                     holder: state

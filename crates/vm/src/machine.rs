@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, set_parent_process_death_signal};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -202,7 +203,11 @@ impl Machine {
 
     /// Ends QEMU, like a power cut, and says why the machine has ended.
     pub(crate) fn kill(mut self, what: &str) -> String {
-        let before = self.child.try_wait();
+        // QEMU closes its channels a moment before it can be asked how it ended.
+        let before = match ends_within(&self.child, Duration::from_millis(100)) {
+            true => self.child.try_wait(),
+            false => Ok(None),
+        };
         let _ = self.child.kill();
         let _ = self.child.wait();
         let known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -219,6 +224,21 @@ impl Drop for Machine {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Waits for a child to end; gives whether it did.
+pub(crate) fn ends_within(child: &Child, patience: Duration) -> bool {
+    let limit = Timespec {
+        tv_sec: patience.as_secs().cast_signed(),
+        tv_nsec: patience.subsec_nanos().into(),
+    };
+    i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+        .is_some_and(|process| {
+            poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit)).is_ok_and(|ready| ready > 0)
+        })
 }
 
 /// A child that is ended unless somebody takes it.
@@ -270,7 +290,7 @@ fn tail(directory: &Path, what: &str) -> String {
     let mut text = what.to_owned();
     for (name, who) in [("qemu.log", "QEMU"), ("console.log", "the guest")] {
         let said = fs::read(directory.join(name)).unwrap_or_default();
-        let said = String::from_utf8_lossy(&said);
+        let said = without_escapes(&String::from_utf8_lossy(&said));
         let lines: Vec<&str> = said
             .lines()
             .map(str::trim)
@@ -288,6 +308,22 @@ fn tail(directory: &Path, what: &str) -> String {
         }
     }
     text
+}
+
+/// The text without what moves a terminal's cursor.
+fn without_escapes(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        if character == '\u{1b}' {
+            if characters.next() == Some('[') {
+                while characters.next().is_some_and(|next| !('@'..='~').contains(&next)) {}
+            }
+        } else if character == '\n' || !character.is_control() {
+            plain.push(character);
+        }
+    }
+    plain
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
@@ -341,5 +377,30 @@ pub fn exec_qemu(words: impl IntoIterator<Item = OsString>) -> Error {
     Error::Io {
         doing: format!("starting {}", Path::new(&program).display()),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_plain_and_few() {
+        let directory = tempfile::tempdir().unwrap();
+        let console = "\u{1b}c\u{1b}[?7l\u{1b}[2JBooting\r\none\n";
+        fs::write(directory.path().join("console.log"), console).unwrap();
+        assert_eq!(
+            tail(directory.path(), "it ended"),
+            "it ended; the guest said: Booting | one"
+        );
+        let panic = "one\n[ 1.0] Kernel panic - not syncing: no init\n[ 1.1] Call trace:\na\nb\nc\nd\n";
+        fs::write(directory.path().join("console.log"), panic).unwrap();
+        let text = tail(directory.path(), "it ended");
+        assert_eq!(
+            text,
+            "it ended; the guest said: [ 1.0] Kernel panic - not syncing: no init"
+        );
+        fs::write(directory.path().join("qemu.log"), "could not\n").unwrap();
+        assert!(tail(directory.path(), "it ended").starts_with("it ended; QEMU said: could not; the guest"));
     }
 }
