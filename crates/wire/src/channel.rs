@@ -46,6 +46,7 @@ impl Channel {
     pub fn split(self) -> (Sender, Receiver) {
         let receiver = Receiver {
             end: Arc::clone(&self.end),
+            keeps_credit: false,
         };
         (Sender { end: self.end }, receiver)
     }
@@ -129,6 +130,12 @@ impl Sender {
         Ok(())
     }
 
+    /// Gives credit for data that a receiver with [`Receiver::keep_credit`] has given and that is used now.
+    pub fn taken(&self, bytes: usize) {
+        let credit = self.end.shared.lock().receive.taken(bytes);
+        self.end.credit(credit);
+    }
+
     /// Gives up: what was queued is dropped unless it was replied, and the other side sees [`Event::Closed`].
     pub fn close(&self) {
         self.end.close();
@@ -138,9 +145,16 @@ impl Sender {
 /// The receiving direction of a channel. When it is dropped, what still comes is thrown away.
 pub struct Receiver {
     end: Arc<End>,
+    keeps_credit: bool,
 }
 
 impl Receiver {
+    /// From now on data that is received is not taken yet: the other side gets credit when [`Sender::taken`] says so.
+    /// For who hands the data on without waiting, so that what comes behind it (a signal) is seen at once.
+    pub fn keep_credit(&mut self) {
+        self.keeps_credit = true;
+    }
+
     /// Waits for what comes next. Credit goes back to the other side as data is taken.
     ///
     /// # Errors
@@ -152,7 +166,7 @@ impl Receiver {
         loop {
             if let Some(event) = state.inbox.pop_front() {
                 match &event {
-                    Event::Data(_, bytes) => {
+                    Event::Data(_, bytes) if !self.keeps_credit => {
                         let credit = state.receive.taken(bytes.len());
                         drop(state);
                         self.end.credit(credit);
