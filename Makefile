@@ -1,5 +1,6 @@
 # The index of this project's commands: `make help` prints it. Each line calls xtask, where the work is.
 XTASK := cargo xtask
+PREFIX ?= /usr/local
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,10 +20,13 @@ bench: ## compare speed and memory with other tools (needs root, disk space and 
 man: ## make the man pages and shell completions, in target/man and target/completions
 	@$(XTASK) man
 
+install: ## install the tool, vdkr, vpdmn, their agents and guest data into PREFIX=… (below DESTDIR=…)
+	@$(XTASK) install "PREFIX=$(PREFIX)" "DESTDIR=$(DESTDIR)"
+
 fuzz: ## run the fuzz targets for a minute each (needs a nightly compiler and cargo-fuzz)
 	@$(XTASK) fuzz
 
 clean: ## remove build output and everything cached (Debian root filesystems too)
 	@$(XTASK) clean
 
-.PHONY: help demo test check bench man fuzz clean
+.PHONY: help demo test check bench man install fuzz clean

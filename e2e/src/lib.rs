@@ -9,6 +9,7 @@ pub mod debian;
 pub mod docker;
 pub mod engine;
 pub mod generated;
+pub mod guest;
 pub mod layout;
 pub mod machine;
 pub mod person;

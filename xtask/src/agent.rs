@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 }
 
 /// What belongs into `share/vcontainer` of an installed tool.
-fn share() -> PathBuf {
+pub(crate) fn share() -> PathBuf {
     checkout().join("target/share/vcontainer")
 }
 
@@ -85,7 +85,7 @@ fn build(architecture: &str) -> Result<PathBuf> {
 }
 
 /// Copies a file so that nobody ever sees half of it.
-fn replace(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn replace(from: &Path, to: &Path) -> Result<()> {
     let folder = to.parent().context("a file has a folder")?;
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let temporary = folder.join(format!(".new-{}", std::process::id()));
@@ -93,7 +93,7 @@ fn replace(from: &Path, to: &Path) -> Result<()> {
     fs::rename(&temporary, to).with_context(|| format!("writing {}", to.display()))
 }
 
-fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     let Ok(entries) = fs::read_dir(from) else {
         return Ok(());
     };

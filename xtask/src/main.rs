@@ -7,6 +7,7 @@ mod clean;
 mod demo;
 mod dependencies;
 mod fuzz;
+mod install;
 mod man;
 mod setup;
 mod test;
@@ -64,6 +65,11 @@ const TASKS: &[Task] = &[
         name: "fuzz",
         summary: "the fuzz targets (or the one named) for 60 seconds each (or as many as given)",
         run: fuzz::run,
+    },
+    Task {
+        name: "install",
+        summary: "the tool into PREFIX=DIR (below DESTDIR=DIR), with what it needs and its links",
+        run: install::run,
     },
     Task {
         name: "clean",

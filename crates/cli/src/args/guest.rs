@@ -54,7 +54,7 @@ pub struct GuestBuild {
     pub output: Option<PathBuf>,
 
     /// Keep downloaded packages in this directory [default: ~/.cache/vcontainer]
-    #[arg(long, value_name = "DIR", env = "VCONTAINER_CACHE")]
+    #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
 
     /// Check packages with the keys of this file
