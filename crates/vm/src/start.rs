@@ -1,11 +1,13 @@
 //! From a specification to a running machine whose agent answers: by going on, or by booting.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sha2::{Digest, Sha256};
 use vcontainer_wire::{Event, Incoming, Mux, Reply, Request, Side, Wake};
 
@@ -19,7 +21,7 @@ use crate::memory;
 use crate::pair::{FORMAT, Found, Needs, Pair, host_boot};
 use crate::progress::Progress;
 use crate::qemu::Qemu;
-use crate::spec::{MachineSpec, Place};
+use crate::spec::{Accelerator, MachineSpec, Place};
 use crate::template;
 
 /// How long a guest that goes on may take to say its first word; one that was frozen in the middle never will.
@@ -40,6 +42,51 @@ pub(crate) struct Running {
 /// Called with QEMU's process when it is gone or its guest cannot go on. It may be called more than once.
 pub(crate) type Ended = Arc<dyn Fn(u32) + Send + Sync>;
 
+/// Gives up on a machine that is starting.
+#[derive(Default)]
+pub(crate) struct Abort {
+    /// Whether it was given up, and the QEMU that runs.
+    state: Mutex<(bool, Option<OwnedFd>)>,
+}
+
+impl Abort {
+    fn state(&self) -> MutexGuard<'_, (bool, Option<OwnedFd>)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the QEMU that runs, and lets no other start.
+    pub(crate) fn abort(&self) {
+        let mut state = self.state();
+        state.0 = true;
+        if let Some(process) = state.1.take() {
+            // One that has ended already is fine.
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+    }
+
+    fn is_aborted(&self) -> bool {
+        self.state().0
+    }
+
+    /// This QEMU runs from here on.
+    fn starts(&self, pid: u32) -> Result<(), Error> {
+        let mut state = self.state();
+        if state.0 {
+            return Err(Error::Ended(
+                "the machine was stopped while it was starting".into(),
+            ));
+        }
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        state.1 = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        Ok(())
+    }
+
+    /// From here on nothing is ended.
+    pub(crate) fn disarm(&self) {
+        self.state().1 = None;
+    }
+}
+
 /// Everything that is settled before QEMU starts.
 pub(crate) struct Plan {
     pub(crate) spec: MachineSpec,
@@ -48,12 +95,14 @@ pub(crate) struct Plan {
     /// Whether the disk keeps room for all of the guest's memory. Without, a full disk ends QEMU.
     pub(crate) reserve: bool,
     pub(crate) ended: Ended,
+    pub(crate) abort: Arc<Abort>,
 }
 
 impl Plan {
     pub(crate) fn new(
         spec: MachineSpec,
         ended: Ended,
+        abort: Arc<Abort>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Self, Error> {
         for file in [&spec.guest.kernel, &spec.guest.initramfs, &spec.guest.rootfs] {
@@ -76,6 +125,7 @@ impl Plan {
             hardware,
             reserve: true,
             ended,
+            abort,
         })
     }
 
@@ -103,7 +153,7 @@ impl Plan {
 
     fn launch(&self, state: &StateDir, files: &Files, resume: bool) -> Result<(Machine, Stream), Error> {
         let ended = Arc::clone(&self.ended);
-        Machine::launch(
+        let launched = Machine::launch(
             &Launch {
                 program: &self.spec.program,
                 qemu: &self.qemu.program,
@@ -111,7 +161,10 @@ impl Plan {
                 directory: state.path(),
             },
             move |pid| ended(pid),
-        )
+        )?;
+        // On an error the machine is dropped, and with it QEMU.
+        self.abort.starts(launched.0.pid())?;
+        Ok(launched)
     }
 
     /// Boots from the state disk, which is made when there is none.
@@ -129,9 +182,7 @@ impl Plan {
         loop {
             let result = self.try_boot(state);
             match result {
-                Err(error)
-                    if self.hardware.kvm && self.spec.accelerator == crate::spec::Accelerator::Auto =>
-                {
+                Err(error) if self.may_distrust_kvm() => {
                     let why = format!("a machine did not start with it: {}", error.chain());
                     progress(accelerator::distrust(&self.qemu, &self.spec.cache, &why));
                     self.hardware.kvm = false;
@@ -147,6 +198,10 @@ impl Plan {
                 }
             }
         }
+    }
+
+    fn may_distrust_kvm(&self) -> bool {
+        self.hardware.kvm && self.spec.accelerator == Accelerator::Auto && !self.abort.is_aborted()
     }
 
     fn try_boot(&self, state: &StateDir) -> Result<(Machine, Mux, Incoming), Error> {

@@ -22,7 +22,7 @@ use crate::pair::Pair;
 use crate::progress::Progress;
 use crate::relay::Relay;
 use crate::spec::{MachineSpec, Place};
-use crate::start::{Plan, Running, answer, start, suspend, sync};
+use crate::start::{Abort, Plan, Running, answer, start, suspend, sync};
 
 /// How long clients may take to hear how their requests ended.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -157,13 +157,14 @@ fn run(order: Order, state: &StateDir, control: &UnixStream) -> Result<Option<(P
     std::fs::write(&path, format!("{pid}\n")).on("writing", &path)?;
     let listener = state.listen()?;
     let (events, arriving) = mpsc::channel();
-    watch_signals(events.clone())?;
+    let abort = Arc::new(Abort::default());
+    watch_signals(events.clone(), Arc::clone(&abort))?;
     let ended = events.clone();
     let ended: Arc<dyn Fn(u32) + Send + Sync> = Arc::new(move |pid| {
         let _ = ended.send(Event::Ended(pid));
     });
     let mut progress = |progress| tell(control, &Message::Progress(progress));
-    let plan = Plan::new(order.spec, Arc::clone(&ended), &mut progress)?;
+    let plan = Plan::new(order.spec, Arc::clone(&ended), Arc::clone(&abort), &mut progress)?;
     let Running {
         machine,
         agent,
@@ -171,6 +172,7 @@ fn run(order: Order, state: &StateDir, control: &UnixStream) -> Result<Option<(P
         plan,
     } = start(plan, state, &mut progress)?;
 
+    abort.disarm();
     let qemu = machine.pid();
     let shared = Arc::new(Shared {
         state: Mutex::new(State {
@@ -330,12 +332,14 @@ fn containers_run(agent: &Mux) -> bool {
     matches!(reply, Ok(Some(Ok(Reply::Status(status)))) if status.containers > 0)
 }
 
-fn watch_signals(events: mpsc::Sender<Event>) -> Result<(), Error> {
+/// A signal suspends the machine; one that is still starting is given up.
+fn watch_signals(events: mpsc::Sender<Event>, abort: Arc<Abort>) -> Result<(), Error> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])
         .during(|| "catching signals".into())?;
     spawn("signals", move || {
         for _ in signals.forever() {
+            abort.abort();
             let _ = events.send(Event::Stop(None));
         }
     })

@@ -8,7 +8,7 @@ use vcontainer_wire::Request;
 
 use crate::disk::Stamp;
 use crate::error::{During, Error};
-use crate::instance::{Owner, StateDir, read_json, write_json};
+use crate::instance::{self, Owner, StateDir, read_json, write_json};
 use crate::memory;
 use crate::pair::{FORMAT, Pair};
 use crate::progress::Progress;
@@ -17,6 +17,9 @@ use crate::start::{Plan, ask, suspend, sync};
 
 /// How many templates of one engine and architecture are kept: of the last guest builds or options.
 const KEPT: usize = 3;
+
+/// How the names of directories begin in which a template is being made.
+const MAKING: &str = ".making-";
 
 /// A template, whole and on the disk.
 pub(crate) struct Template {
@@ -55,9 +58,10 @@ pub(crate) fn ensure(plan: &Plan, progress: &mut dyn FnMut(Progress)) -> Result<
     if let Some(template) = open(plan, &path)? {
         return Ok(template);
     }
+    remove_abandoned(&all);
     progress(Progress::MakingTemplate);
     let making = tempfile::Builder::new()
-        .prefix(".making-")
+        .prefix(MAKING)
         .tempdir_in(&all)
         .on("making a directory in", &all)?;
     make(plan, making.path(), progress)?;
@@ -91,6 +95,8 @@ fn open(plan: &Plan, path: &Path) -> Result<Option<Template>, Error> {
 /// Boots a machine for the first time, until its engine is ready, and suspends it.
 fn make(plan: &Plan, path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(), Error> {
     let state = StateDir::create(path)?;
+    // Held as long as this goes on: a directory without it is abandoned.
+    let _lock = state.try_lock()?;
     let mut spec = plan.spec.clone();
     spec.place = Place::Persistent(path.to_owned());
     state.claim(Owner {
@@ -105,6 +111,7 @@ fn make(plan: &Plan, path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<
         hardware: plan.hardware.clone(),
         reserve: false,
         ended: std::sync::Arc::clone(&plan.ended),
+        abort: std::sync::Arc::clone(&plan.abort),
     };
     let running = own.boot_quietly(&state, progress)?;
     if running.plan.needs() != plan.needs() {
@@ -161,6 +168,19 @@ impl Template {
         let (from, to) = (state.file(&new), state.file(disk));
         fs::rename(&from, &to).on("renaming to", &to)?;
         Ok(devices)
+    }
+}
+
+/// Removes what makers that were killed have left.
+fn remove_abandoned(all: &Path) {
+    let entries = fs::read_dir(all).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(MAKING)) {
+        if let Ok(Some(state)) = StateDir::open(&entry.path())
+            && state.file("lock").exists()
+            && let Ok(Some(_lock)) = state.try_lock()
+        {
+            let _ = instance::delete(&state);
+        }
     }
 }
 
