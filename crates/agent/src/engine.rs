@@ -100,21 +100,34 @@ impl Engine {
         }
     }
 
-    /// Starts all services and waits until each is ready. Does nothing when they run.
+    /// Starts all services and waits until each is ready: once, when the guest has booted as far as they need.
     ///
     /// # Errors
     /// One cannot be started, or dies before it is ready.
     pub fn start(self: &Arc<Self>) -> Result<(), Failure> {
-        if self.is_ready() {
-            return Ok(());
-        }
-        self.enter(Phase::Starting);
         let result = self.start_services();
         match &result {
             Ok(()) => self.enter(Phase::Ready),
             Err(why) => self.fail(why.clone()),
         }
         result
+    }
+
+    /// Starts the services again that were stopped or have failed, and waits until they are ready. While somebody else
+    /// starts them (the guest itself, when it boots) it only waits.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn ensure(self: &Arc<Self>) -> Result<(), Failure> {
+        let starts = {
+            let mut state = self.lock();
+            let starts = matches!(state.phase, Phase::Stopped | Phase::Failed(_));
+            if starts {
+                state.phase = Phase::Starting;
+            }
+            starts
+        };
+        if starts { self.start() } else { self.wait_ready() }
     }
 
     fn start_services(self: &Arc<Self>) -> Result<(), Failure> {

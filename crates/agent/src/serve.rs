@@ -119,7 +119,7 @@ fn handle(agent: &Arc<Agent>, mux: &Mux, request: Request, channel: Channel) {
             agent.engine.stop();
             agent.engine.sync()
         }
-        Request::StartEngine => agent.engine.start(),
+        Request::StartEngine => agent.engine.ensure(),
         Request::Status => {
             let _ = channel.split().0.reply(Reply::Status(status::status(agent)));
             return;
