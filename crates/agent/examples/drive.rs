@@ -138,8 +138,8 @@ fn main() {
         total as f64 / 1e6 / begin.elapsed().as_secs_f64()
     );
     ask(&mux, Request::Suspend);
+    assert!(mux.wait_over(Duration::from_secs(60)));
     drop(mux);
-    std::thread::sleep(Duration::from_millis(300));
     let begin = Instant::now();
     let (mux, _incoming) = start();
     println!("hello again after {:?}", begin.elapsed());

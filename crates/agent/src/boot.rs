@@ -133,9 +133,11 @@ pub fn second_stage() -> Result<(), Failure> {
             Ok((mux, mut incoming)) => {
                 note("the host is here");
                 serve(&agent, &mux, &mut incoming);
-                // The port stays, and only one may read it: the reader of this conversation ends before the next.
+                // The port stays, and only one may read it: the reader of this conversation ends before the next. It
+                // ends before the farewell too, or it would take the first words of the host that wakes the guest.
                 port.call_off();
                 incoming.for_each(drop);
+                mux.end();
                 port.renew();
             }
             Err(error) => {

@@ -1,7 +1,7 @@
 //! The agent: PID 1 of a guest. It boots the guest, starts the engine's services, and does what the host asks.
 //!
 //! What a guest is made of is data (`/etc/vcontainer/guest.conf`, read by [`config`]); no engine is known by name.
-//! [`serve`] needs no guest: tests call it over a socket pair.
+//! [`serve()`](serve::serve) needs no guest: tests call it over a socket pair.
 
 pub mod boot;
 pub mod children;

@@ -56,7 +56,8 @@ impl Agent {
 }
 
 /// Serves one conversation until it is over, or until the host is about to freeze the guest: then everything is
-/// written out, the answer too, and the conversation has ended on this side.
+/// written out and the answer is on its way. The caller ends the conversation; nothing may read it any more by then,
+/// since the host freezes the guest as soon as it hears that.
 pub fn serve(agent: &Arc<Agent>, mux: &Mux, incoming: &mut Incoming) {
     for (request, channel) in incoming {
         if request == Request::Suspend {
@@ -77,7 +78,6 @@ pub fn serve(agent: &Arc<Agent>, mux: &Mux, incoming: &mut Incoming) {
             note(format!("a request could not be served: {error}"));
         }
     }
-    mux.end();
 }
 
 /// Whether the guest may be frozen now.

@@ -26,6 +26,8 @@ use crate::template;
 
 /// How long a guest that goes on may take to say its first word; one that was frozen in the middle never will.
 const WAKE: Duration = Duration::from_secs(60);
+/// How long the agent may take to end its conversation before the guest is frozen.
+const FAREWELL: Duration = Duration::from_secs(60);
 /// How long a booting guest may take. Emulated on a busy host it takes seconds.
 const BOOT: Duration = Duration::from_secs(600);
 /// How long a guest under KVM may take before KVM is distrusted.
@@ -385,6 +387,10 @@ fn invalidate(state: &StateDir) -> Result<(), Error> {
 pub(crate) fn suspend(machine: Machine, agent: &Mux, plan: &Plan, state: &StateDir) -> Result<Pair, Error> {
     let suspend = || -> Result<(u64, String), Error> {
         ask(agent, Request::Suspend, "getting the guest ready to be suspended")?;
+        // Frozen any earlier, the guest would take the greeting after its wake for a part of this conversation.
+        if !agent.wait_over(FAREWELL) {
+            return Err(Error::Ended("the guest's agent did not fall silent".into()));
+        }
         state.remove("devices.new")?;
         machine.save(&state.file("devices.new"))
     };

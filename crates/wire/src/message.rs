@@ -39,8 +39,9 @@ pub enum Request {
     Wake(Wake),
     /// Write everything out to the state disk.
     Sync,
-    /// Write everything out and get ready to be frozen. After the reply the agent says and takes nothing until it
-    /// reads a new greeting.
+    /// Write everything out and get ready to be frozen. After the reply the agent ends the conversation, and from then
+    /// on it says nothing until it reads a new greeting. Before that it must not be frozen: it would take the greeting
+    /// for a part of this conversation.
     Suspend,
     /// Stop the engine's services, so that its store is at rest (docker: all containers stop too).
     StopEngine,

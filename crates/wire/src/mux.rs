@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use crate::VERSION;
 use crate::channel::{Channel, Event, Shared};
@@ -71,6 +72,7 @@ impl Mux {
                 last_of_peer: 0,
                 broken: None,
             }),
+            over: Condvar::new(),
         });
         let (sender, incoming) = mpsc::channel();
         let hold = Arc::new(Hold {
@@ -118,6 +120,17 @@ impl Mux {
         conversation.breaks("it was ended here");
     }
 
+    /// Waits until the other side has ended the conversation (or it has broken), at most so long; tells whether it has.
+    #[must_use]
+    pub fn wait_over(&self, patience: Duration) -> bool {
+        let conversation = &self.hold.conversation;
+        let (_table, waited) = conversation
+            .over
+            .wait_timeout_while(conversation.table(), patience, |table| table.broken.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        !waited.timed_out()
+    }
+
     /// Why the conversation is over, if it is.
     #[must_use]
     pub fn broken(&self) -> Option<Error> {
@@ -155,6 +168,8 @@ impl Iterator for Incoming {
 pub(crate) struct Conversation {
     pub(crate) outbox: Outbox,
     table: Mutex<Table>,
+    /// Notified when the conversation is over.
+    over: Condvar,
 }
 
 struct Table {
@@ -181,6 +196,7 @@ impl Conversation {
         let reason = Arc::clone(table.broken.get_or_insert_with(|| Arc::from(reason)));
         let channels: Vec<_> = table.channels.drain().collect();
         drop(table);
+        self.over.notify_all();
         for (_, channel) in channels {
             channel.breaks(&reason);
         }

@@ -361,7 +361,9 @@ fn the_end_comes_after_what_was_sent() {
     let (guest_sender, _guest_receiver) = channel.split();
     guest_sender.data(Stream::Out, &pattern(500_000, 5)).unwrap();
     guest_sender.reply(Reply::Done).unwrap();
+    assert!(!mux.wait_over(Duration::from_millis(10)));
     within(move || guest_mux.end());
+    assert!(mux.wait_over(Duration::from_secs(60)));
     let (out, _, reply) = within(move || {
         let all = collect(&mut receiver);
         assert!(matches!(
