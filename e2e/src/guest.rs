@@ -8,8 +8,38 @@ use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 use vcontainer_guest::{Arch, Engine, GuestFiles};
 
+use vcontainer_debian::{self as debian, Mirror, host};
+
+use crate::layout::{Compression, Image, Layout};
 use crate::person::{self, Person};
-use crate::{cache, tool};
+use crate::tarball::{Format, Meta, Tarball};
+use crate::{apt, cache, tool};
+
+/// Names of busybox in the test image.
+const APPLETS: &[&str] = &[
+    "cat",
+    "date",
+    "dd",
+    "echo",
+    "env",
+    "false",
+    "head",
+    "id",
+    "ls",
+    "nc",
+    "printf",
+    "sh",
+    "sha256sum",
+    "sleep",
+    "stty",
+    "tail",
+    "test",
+    "touch",
+    "true",
+    "uname",
+    "wc",
+    "wget",
+];
 
 /// The directory that holds `vdkr/<arch>` and `vpdmn/<arch>` as far as [`guest_files`] has made them. Its name changes
 /// with the guest data, the agents and the code that makes guests.
@@ -35,6 +65,99 @@ pub fn directory() -> Result<PathBuf> {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     Ok(cache::directory()?.join("guests").join(key))
+}
+
+/// Somebody whose `vdkr` and `vpdmn` find the guest files of these engines and architectures, and whose machines start
+/// from templates that all tests share: a guest is booted for the first time once, not in every test. Their state is
+/// their own.
+///
+/// # Errors
+/// Guest files cannot be made.
+pub fn owner(guests: &[(Engine, Arch)]) -> Result<Person> {
+    let shared = cache::directory()?.join("guests/cache");
+    fs::create_dir_all(&shared).with_context(|| format!("making {}", shared.display()))?;
+    person::give(&shared)?;
+    let mut person = Person::new()?.with("XDG_CACHE_HOME", shared);
+    for (engine, arch) in guests {
+        let variable = format!("{}_BLOB_DIR", engine.tool().to_uppercase());
+        person = person.with(&variable, guest_files(*engine, *arch)?);
+    }
+    Ok(person)
+}
+
+/// A small image for an architecture: a static busybox in `/bin`, `FOO=bar` in its environment, a shell as its command.
+///
+/// # Errors
+/// busybox cannot be fetched.
+pub fn image(arch: Arch) -> Result<Image> {
+    let mut layer = Tarball::new(Format::Pax)
+        .directory("bin", Meta::mode(0o755))
+        .file("bin/busybox", Meta::mode(0o755), busybox(arch)?);
+    for name in APPLETS {
+        layer = layer.symlink(format!("bin/{name}"), "busybox");
+    }
+    layer = layer.directory("tmp", Meta::mode(0o1777));
+    Ok(Image {
+        architecture: arch.debian().to_owned(),
+        layers: vec![layer.finish(0)],
+        config: serde_json::json!({"Env": ["PATH=/bin", "FOO=bar"], "Cmd": ["/bin/sh"]}),
+    })
+}
+
+/// The test image of [`image`] as an OCI layout called `name` in the person's `work`, tagged `latest`.
+///
+/// # Errors
+/// See [`image`].
+pub fn layout(person: &Person, arch: Arch, name: &str) -> Result<PathBuf> {
+    let path = person.path("work").join(name);
+    let mut layout = Layout::create(&path)?;
+    let descriptor = layout.add(&image(arch)?, Compression::Gzip)?;
+    layout.name(&descriptor, Some("latest"))?;
+    person::give_all(&path)?;
+    Ok(path)
+}
+
+/// Debian's static busybox for an architecture.
+///
+/// # Errors
+/// It cannot be fetched.
+pub fn busybox(arch: Arch) -> Result<Vec<u8>> {
+    let guests = cache::directory()?.join("guests");
+    fs::create_dir_all(&guests).with_context(|| format!("making {}", guests.display()))?;
+    let kept = guests.join(format!("busybox-{arch}"));
+    if let Ok(bytes) = fs::read(&kept) {
+        return Ok(bytes);
+    }
+    let request = debian::Request {
+        suite: "trixie".to_owned(),
+        architecture: arch.debian().to_owned(),
+        mirrors: vec![Mirror {
+            address: apt::mirror()?,
+            origin: "of this machine".to_owned(),
+        }],
+        keyring: "/usr/share/keyrings/debian-archive-keyring.gpg".into(),
+        options: host::fetch_options()?,
+        cache: guests.join("busybox-packages"),
+        packages: vec!["busybox-static".to_owned()],
+        assumed: Vec::new(),
+    };
+    let fetched = debian::fetch(&request, &mut |_| ()).context("fetching busybox-static")?;
+    let scratch = tempfile::tempdir().context("making a temporary directory")?;
+    let tree = debian::unpack(&fetched.packages, scratch.path(), &|path| {
+        path.ends_with(b"/busybox")
+    })?;
+    let node = tree
+        .get(b"usr/bin/busybox")
+        .context("busybox-static has no busybox")?;
+    let debian::Kind::File(content) = node.kind else {
+        anyhow::bail!("busybox is no file");
+    };
+    let bytes = tree.read(content).context("reading busybox")?;
+    let partial = guests.join(format!("busybox-{arch}.{}", std::process::id()));
+    fs::write(&partial, &bytes)
+        .and_then(|()| fs::rename(&partial, &kept))
+        .context("keeping busybox")?;
+    Ok(bytes)
 }
 
 fn add(sha: &mut Sha256, path: &Path) -> Result<()> {

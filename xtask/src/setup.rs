@@ -15,6 +15,7 @@ const PACKAGES: &[(&str, &str)] = &[
         "debian-archive-keyring",
         "verifies the packages of the Debian root filesystems",
     ),
+    ("docker-registry", "what `vdkr pull` pulls from in tests"),
     ("fakeroot", "lets an ordinary user write owners and devices"),
     ("gcc", "links the tests and compiles the zstd library"),
     ("libc6-dev", "links the tests and compiles the zstd library"),
@@ -22,11 +23,28 @@ const PACKAGES: &[(&str, &str)] = &[
     ("libarchive-tools", "reads tar streams back in tests (bsdtar)"),
     ("mmdebstrap", "makes the Debian root filesystems"),
     ("pigz", "unpacks images in comparisons of speed"),
+    ("qemu-system-arm", "runs the machines of aarch64"),
+    ("qemu-system-x86", "runs the machines of x86_64"),
+    ("qemu-utils", "makes the disks of the machines"),
+    ("skopeo", "puts images into the registry"),
     ("squashfs-tools", "reads tar streams back in tests (mksquashfs)"),
     ("squashfs-tools-ng", "reads tar streams back in tests (tar2sqfs)"),
     ("umoci", "makes the images of the demo"),
     ("zstd", "packs and unpacks test archives"),
 ];
+
+/// What links the agent for the other architecture.
+const CROSS: &[(&str, &str)] = if cfg!(target_arch = "aarch64") {
+    &[
+        ("gcc-x86-64-linux-gnu", "links the agent for x86_64 guests"),
+        ("libc6-dev-amd64-cross", "links the agent for x86_64 guests"),
+    ]
+} else {
+    &[
+        ("gcc-aarch64-linux-gnu", "links the agent for aarch64 guests"),
+        ("libc6-dev-arm64-cross", "links the agent for aarch64 guests"),
+    ]
+};
 
 /// Packages that not every Debian release has: without them, the tests that need them are skipped by name.
 const WHERE_KNOWN: &[(&str, &str)] = &[(
@@ -36,8 +54,7 @@ const WHERE_KNOWN: &[(&str, &str)] = &[(
 
 pub(crate) fn run(_arguments: &[String]) -> Result<()> {
     let more = WHERE_KNOWN.iter().filter(|(name, _)| known(name));
-    let missing: Vec<&(&str, &str)> = PACKAGES
-        .iter()
+    let missing: Vec<&(&str, &str)> = needed()
         .chain(more)
         .filter(|(name, _)| !installed(name))
         .collect();
@@ -84,11 +101,20 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
             names.push(name);
         }
     }
-    apt(&[
-        &["install", "-y", "-qq", "--no-install-recommends"],
-        names.as_slice(),
-    ]
-    .concat())
+    let install =
+        |names: &[&str]| apt(&[&["install", "-y", "-qq", "--no-install-recommends"], names].concat());
+    install(&names)?;
+    // A package from elsewhere (a backport, say) may have had to go for one of these.
+    let gone: Vec<&str> = needed()
+        .map(|(name, _)| *name)
+        .filter(|name| !installed(name))
+        .collect();
+    if gone.is_empty() { Ok(()) } else { install(&gone) }
+}
+
+/// Packages without which something here doesn't work.
+fn needed() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    PACKAGES.iter().chain(CROSS)
 }
 
 /// Makes the Debian root filesystems with engines that aren't in the cache yet, all at once. Where engines cannot run

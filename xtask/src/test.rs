@@ -6,11 +6,13 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use e2e::process::Command;
 
-use crate::setup;
+use crate::{agent, setup};
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     setup::run(&[])?;
     setup::engines()?;
+    // What machines boot, made by the tests that need it.
+    agent::run(&[])?;
     // The end-to-end tests call the tool as a user does, so it is built before they start.
     Command::new("cargo")
         .args(["build", "--quiet", "--package", "vcontainer"])
