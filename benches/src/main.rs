@@ -1,13 +1,14 @@
 //! Comparisons of speed and memory, with the targets of the project beside them. For people to read: nothing here fails
 //! because something is slow.
 //!
-//! `benches [speed] [memory] [linearity] [second] [--rounds N]`; no word means all of them.
+//! `benches [machine] [speed] [memory] [linearity] [second] [--rounds N]`; no word means all of them.
 
 mod contest;
 mod debian_image;
 mod generated;
 mod growth;
 mod layout;
+mod machine;
 mod program;
 mod speed;
 
@@ -21,7 +22,7 @@ use crate::layout::Compression;
 /// Rounds that are counted, unless `--rounds` says otherwise.
 const ROUNDS: usize = 5;
 
-const PARTS: &[&str] = &["speed", "memory", "linearity", "second"];
+const PARTS: &[&str] = &["machine", "speed", "memory", "linearity", "second"];
 
 fn main() -> Result<()> {
     let mut rounds = ROUNDS;
@@ -38,11 +39,14 @@ fn main() -> Result<()> {
             other => bail!("{other:?} is none of {} and --rounds", PARTS.join(", ")),
         }
     }
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|word| word == part);
+    if wanted("machine") {
+        machine::measure(rounds)?;
+    }
     if privilege::can_run_engines().is_err() {
-        println!("skipped: comparisons need root, for the engines and for the owners of files");
+        println!("skipped: other comparisons need root, for the engines and for the owners of files");
         return Ok(());
     }
-    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|word| word == part);
     if wanted("speed") {
         let image = DebianImage::get()?;
         let scratch = scratch_directory()?;

@@ -3,10 +3,11 @@
 use anyhow::Result;
 use e2e::process::Command;
 
-use crate::setup;
+use crate::{agent, setup};
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     setup::run(&[])?;
+    agent::run(&[])?;
     Command::new("cargo")
         .args([
             "build",
@@ -19,5 +20,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Command::new("cargo")
         .args(["run", "--release", "--quiet", "--package=benches", "--"])
         .args(arguments)
+        // What users call is the release build.
+        .env(
+            "VCONTAINER",
+            e2e::cache::checkout().join("target/release/vcontainer"),
+        )
         .run()
 }
