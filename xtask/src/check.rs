@@ -16,6 +16,9 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
             "clippy",
             "--workspace",
             "--all-targets",
+            // What only the fuzz targets use.
+            "--features",
+            "vcontainer-store/fuzzing",
             "--locked",
             "--quiet",
             "--",

@@ -59,6 +59,10 @@ impl<R: Read> Reader<R> {
             let header = Header(&header);
             header.check()?;
             let size = header.number(124, 12)?;
+            // Beyond what any file has, sums with it would not fit.
+            if size > i64::MAX.cast_unsigned() {
+                return Err(TarError::Damaged("a number in a header is out of range"));
+            }
             self.left = size;
             self.padding = size.next_multiple_of(BLOCK as u64).saturating_sub(size);
             match header.flag() {

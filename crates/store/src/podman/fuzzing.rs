@@ -20,7 +20,7 @@ pub(crate) fn images(data: &[u8]) {
     }];
     let fields = ImageFields {
         config: Digest::of(b"config"),
-        manifest: Digest::of(b"{}"),
+        listed: Digest::of(b"{}"),
         names: &names,
         top_layer: Some("layer"),
         created: Timestamp::default(),
