@@ -62,7 +62,12 @@ pub(crate) fn choose(
         Some(known) => known.trouble,
         None => {
             progress(Progress::Probing);
-            let trouble = try_kvm(arch, &qemu.program, cache)?;
+            let trouble = match try_kvm(arch, &qemu.program, cache) {
+                Err(error) if wish == Accelerator::Auto => {
+                    Some(format!("it cannot be tried: {}", error.chain()))
+                }
+                tried => tried?,
+            };
             if let Some(trouble) = &trouble
                 && wish == Accelerator::Auto
             {
@@ -287,6 +292,23 @@ mod tests {
         let trouble = emulated(Arch::X86_64, "nonsense").unwrap();
         assert!(trouble.contains("nonsense"), "{trouble}");
         assert!(emulated(Arch::Aarch64, "nonsense").is_some());
+    }
+
+    #[test]
+    fn without_a_place_for_the_trial_the_machine_is_emulated() {
+        let qemu = Qemu {
+            program: "/nonexistent".into(),
+            version: String::new(),
+            identity: String::new(),
+        };
+        let own: Arch = std::env::consts::ARCH.parse().unwrap();
+        let mut told = Vec::new();
+        let cache = Path::new("/dev/null/cache");
+        let kvm = choose(Accelerator::Auto, own, &qemu, cache, &mut |progress| {
+            told.push(progress);
+        });
+        assert!(!kvm.unwrap());
+        assert!(matches!(told.last(), Some(Progress::Notice(_))), "{told:?}");
     }
 
     #[test]

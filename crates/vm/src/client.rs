@@ -16,7 +16,8 @@ use vcontainer_wire::message::{Machine, MachineRequest};
 use vcontainer_wire::{Incoming, Mux, Reply, Request, Side};
 
 use crate::error::{During, Error};
-use crate::instance::{self, Lock, StateDir};
+use crate::instance::{self, Lock, Owner, StateDir};
+use crate::pair::FORMAT;
 use crate::progress::Progress;
 use crate::spec::{MachineSpec, Place};
 use crate::start::{answer, stateless_places};
@@ -48,15 +49,35 @@ impl Client {
     /// # Errors
     /// The machine can't be started, or is in use by a process that doesn't serve it.
     pub fn connect(spec: &MachineSpec, progress: &mut dyn FnMut(Progress)) -> Result<Self, Error> {
+        // The supervisor gets them as JSON; nothing is made for a machine that cannot be started.
+        serde_json::to_string(spec).map_err(|error| {
+            Error::Supervisor(format!("a path of the machine cannot be passed on: {error}"))
+        })?;
         let state = match &spec.place {
-            Place::Persistent(path) => StateDir::create(path)?,
-            Place::Stateless => stateless(&spec.cache)?,
+            Place::Persistent(path) => StateDir::create(path)
+                .and_then(|state| state.writable().map(|()| state))
+                .map_err(|error| cannot_hold(error, path, "a machine's state", "--state-dir"))?,
+            Place::Stateless => stateless(&spec.cache).map_err(|error| {
+                cannot_hold(
+                    error,
+                    &spec.cache,
+                    "what a stateless machine needs",
+                    "XDG_CACHE_HOME",
+                )
+            })?,
+        };
+        let owner = Owner {
+            format: FORMAT,
+            engine: spec.engine,
+            arch: spec.arch,
         };
         let mut starts = 0;
         let mut starter = None;
         let mut waiting_since: Option<Instant> = None;
         loop {
             if let Some(mut client) = greet(&state)? {
+                // One that is up may be of another engine or architecture.
+                state.belongs_to(owner)?;
                 client.started = starter.is_some();
                 return Ok(client);
             }
@@ -69,6 +90,7 @@ impl Client {
                         state.path().display()
                     )));
                 }
+                state.belongs_to(owner)?;
                 starts += 1;
                 starter = Some(start(spec, &state, lock, progress)?);
                 continue;
@@ -184,6 +206,18 @@ fn greet(state: &StateDir) -> Result<Option<Client>, Error> {
         }),
         // It is ending.
         Err(_) => Ok(None),
+    }
+}
+
+fn cannot_hold(error: Error, directory: &Path, what: &'static str, option: &'static str) -> Error {
+    match error {
+        Error::Io { .. } => Error::Place {
+            directory: directory.into(),
+            what,
+            option,
+            source: Box::new(error),
+        },
+        other => other,
     }
 }
 

@@ -2,18 +2,18 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
 use crate::command_line::escape;
 use crate::error::{During, Error};
-use crate::qemu::find_image_program;
 
-/// Makes an empty disk of this virtual size. Only the agent formats it, and only because it is blank.
-pub(crate) fn create(path: &Path, size: u64, programs: &[PathBuf]) -> Result<(), Error> {
-    image_program(programs, path, |command| {
+/// Makes an empty disk of this virtual size with `program` (`qemu-img`). Only the agent formats it, and only because it
+/// is blank.
+pub(crate) fn create(path: &Path, size: u64, program: &Path) -> Result<(), Error> {
+    image_program(program, path, |command| {
         command
             .args(["create", "-q", "-f", "qcow2"])
             .arg(path)
@@ -22,10 +22,10 @@ pub(crate) fn create(path: &Path, size: u64, programs: &[PathBuf]) -> Result<(),
 }
 
 /// Makes a disk that shows another one and keeps what is written.
-pub(crate) fn create_overlay(path: &Path, below: &Path, programs: &[PathBuf]) -> Result<(), Error> {
+pub(crate) fn create_overlay(path: &Path, below: &Path, program: &Path) -> Result<(), Error> {
     let mut options = std::ffi::OsString::from("backing_fmt=qcow2,backing_file=");
     options.push(escape(below.as_os_str()));
-    image_program(programs, path, |command| {
+    image_program(program, path, |command| {
         command
             .args(["create", "-q", "-f", "qcow2", "-o"])
             .arg(options)
@@ -33,15 +33,10 @@ pub(crate) fn create_overlay(path: &Path, below: &Path, programs: &[PathBuf]) ->
     })
 }
 
-fn image_program(
-    programs: &[PathBuf],
-    path: &Path,
-    arguments: impl FnOnce(&mut Command),
-) -> Result<(), Error> {
-    let program = find_image_program(programs)?;
-    let mut command = Command::new(&program);
+fn image_program(program: &Path, path: &Path, arguments: impl FnOnce(&mut Command)) -> Result<(), Error> {
+    let mut command = Command::new(program);
     arguments(&mut command);
-    let output = command.stdin(Stdio::null()).output().on("starting", &program)?;
+    let output = command.stdin(Stdio::null()).output().on("starting", program)?;
     if output.status.success() {
         return Ok(());
     }

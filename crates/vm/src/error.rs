@@ -23,7 +23,7 @@ pub enum Error {
         package: &'static str,
     },
     /// QEMU is too old.
-    #[error("{} is version {found}, and 7.2 or newer is needed", program.display())]
+    #[error("{} is version {found}, and 7.2 or newer is needed: install that", program.display())]
     TooOld {
         /// The program.
         program: PathBuf,
@@ -49,6 +49,21 @@ pub enum Error {
     /// QEMU ended.
     #[error("{0}")]
     Ended(String),
+    /// QEMU ended as soon as it was started: whatever machine is tried, it does the same again.
+    #[error("{0}")]
+    NotStarted(String),
+    /// A directory that machines need cannot be used.
+    #[error("{} cannot hold {what}: use another directory with {option}", directory.display())]
+    Place {
+        /// The directory.
+        directory: PathBuf,
+        /// What it is for.
+        what: &'static str,
+        /// How the user names another.
+        option: &'static str,
+        /// Why.
+        source: Box<Error>,
+    },
     /// KVM was demanded and doesn't work.
     #[error("KVM was asked for and cannot be used: {0}")]
     Kvm(String),
@@ -96,11 +111,13 @@ pub enum Error {
     },
     /// The host has too little memory.
     #[error(
-        "the machine needs {need} MiB of memory and the host has {available} MiB left: end other programs, or give \
-         the machine less memory"
+        "a machine with {memory} MiB of memory needs {need} MiB of the host's, which has {available} MiB left: end \
+         other programs, or give the machine less with --memory"
     )]
     LittleMemory {
-        /// What is needed, in MiB.
+        /// The machine's memory, in MiB.
+        memory: u64,
+        /// How much of it must be there, in MiB.
         need: u64,
         /// What is available, in MiB.
         available: u64,

@@ -112,6 +112,12 @@ impl StateDir {
         remove(&self.file(name))
     }
 
+    /// Whether files can be made here.
+    pub(crate) fn writable(&self) -> Result<(), Error> {
+        use rustix::fs::Access;
+        rustix::fs::access(&self.path, Access::WRITE_OK | Access::EXEC_OK).on("writing into", &self.path)
+    }
+
     /// Takes the lock if nobody has it.
     pub(crate) fn try_lock(&self) -> Result<Option<Lock>, Error> {
         let path = self.file("lock");
@@ -171,6 +177,14 @@ impl StateDir {
 
     /// Checks that the state is of this machine's kind, or notes that from now on it is.
     pub(crate) fn claim(&self, owner: Owner) -> Result<(), Error> {
+        match self.belongs_to(owner)? {
+            true => Ok(()),
+            false => write_json(&self.file("state.json"), &owner),
+        }
+    }
+
+    /// Checks that the state is not another machine's. Gives whether there is one.
+    pub(crate) fn belongs_to(&self, owner: Owner) -> Result<bool, Error> {
         #[derive(Deserialize)]
         struct Format {
             format: u32,
@@ -189,8 +203,8 @@ impl StateDir {
             }
         }
         match read_json::<Owner>(&path)? {
-            None => write_json(&path, &owner),
-            Some(found) if (found.engine, found.arch) == (owner.engine, owner.arch) => Ok(()),
+            None => Ok(false),
+            Some(found) if (found.engine, found.arch) == (owner.engine, owner.arch) => Ok(true),
             Some(found) => Err(Error::OtherState {
                 directory: self.path.clone(),
                 found: format!("{} on {}", found.engine, found.arch),
@@ -386,6 +400,7 @@ mod tests {
             ..owner()
         };
         assert!(matches!(state.claim(other), Err(Error::OtherState { .. })));
+        assert!(matches!(state.belongs_to(other), Err(Error::OtherState { .. })));
         fs::write(state.file("state.json"), r#"{"format": 2, "strange": true}"#).unwrap();
         assert!(matches!(
             state.claim(owner()),

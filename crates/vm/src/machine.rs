@@ -90,10 +90,10 @@ impl Machine {
         let mut guard = Unowned(Some(child));
         let qmp = started.map_err(|_| {
             guard.end();
-            Error::Ended(tail(launch.directory, "QEMU did not start"))
+            Error::NotStarted(tail(launch.directory, "QEMU did not start"))
         })?;
         let Some(child) = guard.0.take() else {
-            return Err(Error::Ended("QEMU did not start".into()));
+            return Err(Error::NotStarted("QEMU did not start".into()));
         };
         let directory = launch.directory.to_owned();
         let machine = Self {

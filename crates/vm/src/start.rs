@@ -20,7 +20,7 @@ use crate::machine::{Launch, Machine, within};
 use crate::memory;
 use crate::pair::{FORMAT, Found, Needs, Pair, host_boot};
 use crate::progress::Progress;
-use crate::qemu::Qemu;
+use crate::qemu::{Qemu, find_image_program};
 use crate::spec::{Accelerator, MachineSpec, Place};
 use crate::template;
 
@@ -93,6 +93,8 @@ impl Abort {
 pub(crate) struct Plan {
     pub(crate) spec: MachineSpec,
     pub(crate) qemu: Qemu,
+    /// `qemu-img`, which makes disks.
+    pub(crate) image_program: PathBuf,
     pub(crate) hardware: Hardware,
     /// Whether the disk keeps room for all of the guest's memory. Without, a full disk ends QEMU.
     pub(crate) reserve: bool,
@@ -111,6 +113,7 @@ impl Plan {
             fs::metadata(file).on("opening the guest file", file)?;
         }
         let qemu = Qemu::find(spec.arch, &spec.search_path, &spec.cache)?;
+        let image_program = find_image_program(&spec.search_path)?;
         let kvm = accelerator::choose(spec.accelerator, spec.arch, &qemu, &spec.cache, progress)?;
         let hardware = Hardware {
             arch: spec.arch,
@@ -124,6 +127,7 @@ impl Plan {
         Ok(Self {
             spec,
             qemu,
+            image_program,
             hardware,
             reserve: true,
             ended,
@@ -215,7 +219,7 @@ impl Plan {
         let files = self.own_files();
         let disk = state.path().join(&files.disk);
         if !exists(&disk)? {
-            disk::create(&disk, self.spec.disk, &self.spec.search_path)?;
+            disk::create(&disk, self.spec.disk, &self.image_program)?;
         }
         let (machine, stream) = self.launch(state, &files, false)?;
         let patience = if self.hardware.kvm { BOOT_KVM } else { BOOT };
@@ -282,6 +286,8 @@ fn start_persistent(
             .and_then(|template| template.copy_into(state, StateDir::disk_name(engine)))
         {
             Ok(devices) => devices,
+            // Without a template it would be the same, and leave something behind.
+            Err(error @ Error::NotStarted(_)) => return Err(error),
             Err(error) => {
                 // Half a copy is no state. The disk comes last, so there is none.
                 state.remove("memory")?;
@@ -320,7 +326,7 @@ fn start_stateless(
     let template = template::ensure(&plan, progress)?;
     progress(Progress::Resuming);
     let disk = StateDir::disk_name(plan.spec.engine);
-    disk::create_overlay(&state.file(disk), &template.disk(), &plan.spec.search_path)?;
+    disk::create_overlay(&state.file(disk), &template.disk(), &plan.image_program)?;
     let files = Files {
         memory: template.memory(),
         memory_is_shared: false,
@@ -530,9 +536,14 @@ pub(crate) fn random<const SIZE: usize>() -> Result<[u8; SIZE], Error> {
 
 /// A guest's memory is pages of a file: the host can write them out. Below half of it that is all it would do.
 fn check_host_memory(wanted: u32) -> Result<(), Error> {
-    let need = u64::from(wanted) / 2;
+    let memory = u64::from(wanted);
+    let need = memory / 2;
     match memory::available() {
-        Some(available) if available < need => Err(Error::LittleMemory { need, available }),
+        Some(available) if available < need => Err(Error::LittleMemory {
+            memory,
+            need,
+            available,
+        }),
         _ => Ok(()),
     }
 }

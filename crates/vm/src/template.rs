@@ -108,6 +108,7 @@ fn make(plan: &Plan, path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<
     let own = Plan {
         spec,
         qemu: plan.qemu.clone(),
+        image_program: plan.image_program.clone(),
         hardware: plan.hardware.clone(),
         reserve: false,
         ended: std::sync::Arc::clone(&plan.ended),

@@ -166,7 +166,9 @@ fn spec(settings: &Settings) -> Result<MachineSpec> {
         arch: settings.arch,
         guest: BootFiles::from(&guest),
         cpus: settings.cpus,
-        memory: u32::try_from(memory).with_context(|| format!("{memory} MiB of memory are too much"))?,
+        memory: u32::try_from(memory).ok().with_context(|| {
+            format!("{memory} MiB of memory are more than a machine can have: see --memory")
+        })?,
         disk: settings.disk,
         accelerator: if settings.kvm {
             Accelerator::Auto
