@@ -58,10 +58,17 @@ pub enum OpenError {
         arch: Arch,
     },
     /// The manifest cannot be used.
-    #[error("cannot use `{}`", path.display())]
+    #[error(
+        "cannot use the guest files of `{}`: `vcontainer guest build --engine {engine} --arch {arch}` makes them \
+         again", path.display()
+    )]
     Manifest {
         /// The manifest.
         path: PathBuf,
+        /// For this engine.
+        engine: Engine,
+        /// For this architecture.
+        arch: Arch,
         /// What is wrong with it.
         source: ManifestError,
     },
@@ -102,6 +109,8 @@ impl GuestFiles {
         };
         let manifest = Manifest::parse(&text).map_err(|source| OpenError::Manifest {
             path: path.clone(),
+            engine,
+            arch,
             source,
         })?;
         let files = Self {
@@ -121,6 +130,9 @@ impl GuestFiles {
         for path in [files.kernel(), files.initramfs(), files.rootfs()] {
             let expected = files.record(&path)?.size;
             let size = match path.metadata() {
+                Ok(metadata) if !metadata.is_file() => {
+                    return Err(files.damaged(path, "it is no file".into()));
+                }
                 Ok(metadata) => metadata.len(),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Err(files.damaged(path, "it is missing".into()));

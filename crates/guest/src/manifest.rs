@@ -49,7 +49,7 @@ pub enum ManifestError {
     Malformed(#[source] serde_json::Error),
     /// Written by a newer program.
     #[error(
-        "it has format {found}, this program knows format {FORMAT}: use a newer vcontainer, or make the guest files again"
+        "it has format {found}, which another version of vcontainer has written: this one knows format {FORMAT}"
     )]
     Format {
         /// The format it says it has.
