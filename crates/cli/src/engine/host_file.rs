@@ -6,20 +6,21 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::fs::Access;
 use tempfile::NamedTempFile;
 
-/// Opens a file to read from.
+/// Opens a file to read from; `else_do` says what to do when there is a folder.
 ///
 /// # Errors
 /// It is not there, not readable, or a folder.
-pub fn open(path: &Path) -> Result<File> {
+pub fn open(path: &Path, else_do: &str) -> Result<File> {
     let file = File::open(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let metadata = file
         .metadata()
         .with_context(|| format!("cannot read `{}`", path.display()))?;
     if metadata.is_dir() {
         bail!(
-            "`{}` is a folder, and a file is needed: OCI directories are imported with `vimport`",
+            "`{}` is a folder, and a file is needed: {else_do}",
             path.display()
         );
     }
@@ -64,6 +65,10 @@ impl NewFile {
                     .parent()
                     .filter(|parent| !parent.as_os_str().is_empty())
                     .unwrap_or(Path::new("."));
+                rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)
+                    .map_err(io::Error::from)
+                    .with_context(|| format!("no file can be made in `{}`", folder.display()))
+                    .with_context(cannot)?;
                 let file = tempfile::Builder::new()
                     .prefix(".vcontainer-")
                     .suffix(".part")
@@ -137,8 +142,8 @@ mod tests {
         let told = |result: Result<NewFile>| format!("{:#}", result.err().unwrap());
         assert!(told(NewFile::create(folder.path())).contains("there is a folder"));
         assert!(told(NewFile::create(&folder.path().join("no/x"))).contains("no/x"));
-        assert!(format!("{:#}", open(folder.path()).unwrap_err()).contains("is a folder"));
-        assert!(format!("{:#}", open(&folder.path().join("x")).unwrap_err()).contains("cannot read"));
+        assert!(format!("{:#}", open(folder.path(), "pack it").unwrap_err()).contains("is a folder"));
+        assert!(format!("{:#}", open(&folder.path().join("x"), "").unwrap_err()).contains("cannot read"));
     }
 
     #[test]

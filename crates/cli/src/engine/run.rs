@@ -192,7 +192,7 @@ impl Run<'_> {
             }
             Input::HostArchive => Some(session::feed_stdin()?),
             Input::File(path) => Some(session::feed_file(
-                host_file::open(path)?,
+                host_file::open(path, "OCI directories are imported with `vimport`")?,
                 format!("`{}`", path.display()),
             )),
         })

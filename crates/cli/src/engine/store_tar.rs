@@ -94,7 +94,7 @@ impl StoreTar {
     /// # Errors
     /// No tar, or none with a store of this engine.
     pub fn open(path: &Path, engine: Engine) -> Result<Self> {
-        let mut file = host_file::open(path)?;
+        let mut file = host_file::open(path, "pack the store with tar")?;
         let unreadable = || format!("cannot read the store in `{}`", path.display());
         let mut magic = Vec::new();
         (&file).take(8).read_to_end(&mut magic).with_context(unreadable)?;
@@ -171,7 +171,9 @@ impl StoreTar {
                 String::from_utf8_lossy(&told).trim()
             );
         }
-        machine.start_engine()
+        machine
+            .start_engine()
+            .with_context(|| format!("the engine cannot use the store in `{}`", self.path.display()))
     }
 }
 
