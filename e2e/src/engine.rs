@@ -106,15 +106,9 @@ pub trait Engine {
             .into_owned();
         let archive = format!("{}/{file_name}/image.tar", Machine::SHARED);
         self.cli(&["save", "-o", &archive, name])?;
-        let unpacked = directory.path().join("unpacked");
-        fs::create_dir(&unpacked).context("making a directory to unpack into")?;
-        Command::new("tar")
-            .arg("-xf")
-            .arg(directory.path().join("image.tar"))
-            .arg("-C")
-            .arg(&unpacked)
-            .output()?;
-        Saved::read(&unpacked)
+        let images = Saved::read(&directory.path().join("image.tar"))?;
+        let (_, saved) = images.into_iter().next().context("the archive is empty")?;
+        Ok(saved)
     }
 }
 
@@ -128,27 +122,38 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// Reads an unpacked `docker save` archive, of any version: `manifest.json` names the files.
-    fn read(unpacked: &Path) -> Result<Self> {
+    /// Reads a `docker save` archive, of any version: its images, in its order, each with its names.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn read(archive: &Path) -> Result<Vec<(Vec<String>, Self)>> {
+        let unpacked = tempfile::tempdir().context("making a directory to unpack into")?;
+        Command::new("tar")
+            .arg("-xf")
+            .arg(archive)
+            .arg("-C")
+            .arg(unpacked.path())
+            .output()?;
         let read = |name: &str| {
-            fs::read(unpacked.join(name)).with_context(|| format!("reading {name} of the saved image"))
+            fs::read(unpacked.path().join(name)).with_context(|| format!("reading {name} of the saved image"))
         };
-        let manifest: Value = serde_json::from_slice(&read("manifest.json")?)
+        let digest = |value: &Value| {
+            let name = value.as_str().context("manifest.json has no such name")?;
+            read(name).map(|bytes| layout::digest(&bytes))
+        };
+        let manifest: Vec<Value> = serde_json::from_slice(&read("manifest.json")?)
             .context("reading manifest.json of the saved image")?;
-        let image = &manifest[0];
-        let name = |value: &Value| {
-            value
-                .as_str()
-                .map(str::to_owned)
-                .context("manifest.json has no such name")
+        let one = |image: &Value| {
+            let layers = image["Layers"]
+                .as_array()
+                .context("manifest.json has no layers")?
+                .iter()
+                .map(digest)
+                .collect::<Result<_>>()?;
+            let names = serde_json::from_value(image["RepoTags"].clone()).unwrap_or_default();
+            let config = digest(&image["Config"])?;
+            Ok((names, Self { config, layers }))
         };
-        let config = layout::digest(&read(&name(&image["Config"])?)?);
-        let layers = image["Layers"]
-            .as_array()
-            .context("manifest.json has no layers")?
-            .iter()
-            .map(|layer| Ok(layout::digest(&read(&name(layer)?)?)))
-            .collect::<Result<_>>()?;
-        Ok(Self { config, layers })
+        manifest.iter().map(one).collect()
     }
 }

@@ -122,9 +122,36 @@ pub fn layout(person: &Person, arch: Arch, name: &str) -> Result<PathBuf> {
 /// # Errors
 /// It cannot be fetched.
 pub fn busybox(arch: Arch) -> Result<Vec<u8>> {
+    unpacked(arch, "busybox-static", "usr/bin/busybox")
+}
+
+/// getfattr for an architecture, with the loader and the library that it needs: file names and contents.
+///
+/// # Errors
+/// It cannot be fetched.
+pub fn getfattr(arch: Arch) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let (folder, loader) = match arch {
+        Arch::Aarch64 => ("usr/lib/aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
+        Arch::X86_64 => ("usr/lib/x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
+    };
+    Ok(vec![
+        ("getfattr", unpacked(arch, "attr", "usr/bin/getfattr")?),
+        ("ld.so", unpacked(arch, "libc6", &format!("{folder}/{loader}"))?),
+        (
+            "libc.so.6",
+            unpacked(arch, "libc6", &format!("{folder}/libc.so.6"))?,
+        ),
+    ])
+}
+
+/// A file of a Debian package for an architecture, which is fetched once.
+fn unpacked(arch: Arch, package: &str, path: &str) -> Result<Vec<u8>> {
     let guests = cache::directory()?.join("guests");
     fs::create_dir_all(&guests).with_context(|| format!("making {}", guests.display()))?;
-    let kept = guests.join(format!("busybox-{arch}"));
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let kept = guests.join(format!("{name}-{arch}"));
+    let lock = fs::File::create(guests.join("packages.lock"))?;
+    flock(&lock, FlockOperation::LockExclusive).context("waiting for another test that fetches a package")?;
     if let Ok(bytes) = fs::read(&kept) {
         return Ok(bytes);
     }
@@ -137,26 +164,26 @@ pub fn busybox(arch: Arch) -> Result<Vec<u8>> {
         }],
         keyring: "/usr/share/keyrings/debian-archive-keyring.gpg".into(),
         options: host::fetch_options()?,
-        cache: guests.join("busybox-packages"),
-        packages: vec!["busybox-static".to_owned()],
+        cache: guests.join("packages"),
+        packages: vec![package.to_owned()],
         assumed: Vec::new(),
     };
-    let fetched = debian::fetch(&request, &mut |_| ()).context("fetching busybox-static")?;
+    let fetched = debian::fetch(&request, &mut |_| ()).with_context(|| format!("fetching {package}"))?;
     let scratch = tempfile::tempdir().context("making a temporary directory")?;
-    let tree = debian::unpack(&fetched.packages, scratch.path(), &|path| {
-        path.ends_with(b"/busybox")
+    let tree = debian::unpack(&fetched.packages, scratch.path(), &|found| {
+        found.ends_with(format!("/{name}").as_bytes())
     })?;
     let node = tree
-        .get(b"usr/bin/busybox")
-        .context("busybox-static has no busybox")?;
+        .get(path.as_bytes())
+        .with_context(|| format!("{package} has no {path}"))?;
     let debian::Kind::File(content) = node.kind else {
-        anyhow::bail!("busybox is no file");
+        anyhow::bail!("{path} is no file");
     };
-    let bytes = tree.read(content).context("reading busybox")?;
-    let partial = guests.join(format!("busybox-{arch}.{}", std::process::id()));
+    let bytes = tree.read(content).with_context(|| format!("reading {path}"))?;
+    let partial = guests.join(format!("{name}-{arch}.partial"));
     fs::write(&partial, &bytes)
         .and_then(|()| fs::rename(&partial, &kept))
-        .context("keeping busybox")?;
+        .with_context(|| format!("keeping {name}"))?;
     Ok(bytes)
 }
 

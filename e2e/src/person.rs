@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::machine::scratch_directory;
 use crate::process::Command;
+use crate::tree::{self, Tree};
 use crate::{privilege, terminal, tool};
 
 /// A numeric ID that no user of the machine has.
@@ -178,6 +179,14 @@ impl Person {
                 bail!("process {} still runs: {words}", pid.as_raw_nonzero());
             }
         }
+    }
+
+    /// Everything in the person's folder: the same again if nothing was lost, changed or left.
+    ///
+    /// # Errors
+    /// Something in it cannot be read.
+    pub fn belongings(&self) -> Result<Tree> {
+        tree::read_all_that_may_be(self.folder.path())
     }
 
     /// Whether the person may read a file: whoever checked the project out may have kept it to themselves.

@@ -99,6 +99,22 @@ impl Command {
         self.finish(None)
     }
 
+    /// As [`Command::outcome`], with these bytes as standard input.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn outcome_with(self, input: &[u8]) -> Result<Outcome> {
+        self.finish(Some(input))
+    }
+
+    /// Runs it to its end, which must be exactly this.
+    ///
+    /// # Errors
+    /// It cannot be started, or ends otherwise.
+    pub fn ends(self, code: i32, stdout: &str, stderr: &str) -> Result<()> {
+        self.outcome()?.is(code, stdout, stderr)
+    }
+
     fn finish(mut self, input: Option<&[u8]>) -> Result<Outcome> {
         let stdin = if input.is_some() {
             Stdio::piped()
@@ -161,6 +177,24 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Checks exit status and both outputs.
+    ///
+    /// # Errors
+    /// One of them is another.
+    pub fn is(&self, code: i32, stdout: &str, stderr: &str) -> Result<()> {
+        if (self.status.code(), self.stdout.as_str(), self.stderr.as_str()) == (Some(code), stdout, stderr) {
+            return Ok(());
+        }
+        bail!(
+            "{} should end with code {code}\nand say {stdout:?}\nand on standard error {stderr:?}\nand has ended with {}\nand \
+             said {:?}\nand on standard error {:?}",
+            self.command,
+            self.status,
+            self.stdout,
+            self.stderr
+        );
+    }
+
     /// Its standard output, if it succeeded.
     ///
     /// # Errors

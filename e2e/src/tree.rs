@@ -1,5 +1,7 @@
 //! File trees as values that can be compared: everything that a container sees of an entry.
 
+mod archive;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -11,6 +13,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use sha2::{Digest as _, Sha256};
+
+pub use archive::{below, of_layers, read_archive, read_archive_with};
 
 /// One entry, without its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +53,19 @@ pub type Tree = BTreeMap<String, Entry>;
 /// # Errors
 /// Something in it cannot be read.
 pub fn read(root: &Path) -> Result<Tree> {
-    read_tree(root, false)
+    Reader::default().read(root)
+}
+
+/// As [`read`]; of what the reader may not read, only what stands in its directory.
+///
+/// # Errors
+/// The system refuses something else.
+pub fn read_all_that_may_be(root: &Path) -> Result<Tree> {
+    let reader = Reader {
+        denied: true,
+        ..Reader::default()
+    };
+    reader.read(root)
 }
 
 /// As [`read`], with the modification times of directories too: for trees that were written in one go.
@@ -57,17 +73,11 @@ pub fn read(root: &Path) -> Result<Tree> {
 /// # Errors
 /// Something in it cannot be read.
 pub fn read_with_directory_times(root: &Path) -> Result<Tree> {
-    read_tree(root, true)
-}
-
-fn read_tree(root: &Path, directory_times: bool) -> Result<Tree> {
-    let mut reader = Reader {
-        tree: Tree::new(),
-        inodes: BTreeMap::new(),
-        directory_times,
+    let reader = Reader {
+        directory_times: true,
+        ..Reader::default()
     };
-    reader.visit(root, ".".into())?;
-    Ok(reader.tree)
+    reader.read(root)
 }
 
 /// What differs between two trees, one line each, at most 40; empty if they are equal.
@@ -88,14 +98,30 @@ pub fn differences(expected: &Tree, found: &Tree) -> Vec<String> {
     lines
 }
 
+#[derive(Default)]
 struct Reader {
     tree: Tree,
     /// First name of each file that has several.
     inodes: BTreeMap<(u64, u64), String>,
     directory_times: bool,
+    /// Whether something may be denied.
+    denied: bool,
 }
 
 impl Reader {
+    fn read(mut self, root: &Path) -> Result<Tree> {
+        self.visit(root, ".".into())?;
+        Ok(self.tree)
+    }
+
+    /// What the system gave, or this where it may be denied and was.
+    fn allow<T>(&self, given: io::Result<T>, instead: T) -> io::Result<T> {
+        match given {
+            Err(error) if self.denied && error.kind() == io::ErrorKind::PermissionDenied => Ok(instead),
+            given => given,
+        }
+    }
+
     fn visit(&mut self, path: &Path, name: String) -> Result<()> {
         let metadata = match fs::symlink_metadata(path) {
             // The kernel lists a whiteout that lies in a directory without anything below it, and denies its existence.
@@ -110,10 +136,14 @@ impl Reader {
             .with_context(|| format!("reading {}", path.display()))?;
         self.tree.insert(name.clone(), entry);
         if metadata.is_dir() {
-            let mut children: Vec<OsString> = fs::read_dir(path)
-                .with_context(|| format!("listing {}", path.display()))?
-                .map(|child| child.map(|child| child.file_name()))
-                .collect::<io::Result<_>>()?;
+            let listed = fs::read_dir(path).and_then(|children| {
+                children
+                    .map(|child| child.map(|child| child.file_name()))
+                    .collect()
+            });
+            let mut children: Vec<OsString> = self
+                .allow(listed, Vec::new())
+                .with_context(|| format!("listing {}", path.display()))?;
             children.sort();
             for child in children {
                 let child_name = child.as_bytes().escape_ascii().to_string();
@@ -155,7 +185,8 @@ impl Reader {
                 fs::read_link(path)?.as_os_str().as_bytes().escape_ascii()
             )
         } else if kind.is_file() {
-            format!("file {} {}", metadata.len(), hash(path)?)
+            let hash = self.allow(hash(path), "unreadable".into())?;
+            format!("file {} {hash}", metadata.len())
         } else if kind.is_char_device() {
             format!("char {}", device())
         } else if kind.is_block_device() {
@@ -176,7 +207,7 @@ impl Reader {
     }
 }
 
-fn hash(path: &Path) -> Result<String> {
+fn hash(path: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
     let mut file = File::open(path)?;
     let mut buffer = vec![0; 256 * 1024];
