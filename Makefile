@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## bundle two aarch64 images into a Debian arm64 root filesystem and show the result to real engines
+demo: ## bundle two aarch64 images into a Debian arm64 root filesystem and run them in aarch64 machines (no root needed)
 	@$(XTASK) demo
 
 test: ## set up what the tests need and run every test (engine tests need root; skipped by name without it)

@@ -1,7 +1,8 @@
-//! `cargo xtask demo`: the whole way, from Debian packages to a target that starts two containers at boot.
+//! `cargo xtask demo`: the whole way, from Debian packages to a target that starts two containers at boot, and into
+//! machines where the real engines run them.
 
 mod images;
-mod judges;
+mod machines;
 mod packages;
 
 use std::fs;
@@ -12,9 +13,11 @@ use anyhow::{Context, Result};
 use e2e::debian::Suite;
 use e2e::process::Command;
 use e2e::{cache, privilege};
+use vcontainer_guest::Engine;
 
-use crate::setup;
+use crate::{agent, setup};
 use images::Container;
+use machines::Machines;
 
 /// What is bundled: a name, the engine, and what starts it.
 const ENTRIES: &[&str] = &["demo-clock:docker:autostart", "demo-greeter:podman:autostart"];
@@ -22,7 +25,15 @@ const ENTRIES: &[&str] = &["demo-clock:docker:autostart", "demo-greeter:podman:a
 pub(crate) fn run(_arguments: &[String]) -> Result<()> {
     setup::run(&[])?;
     let tool = timed("building vcontainer", build_tool)?;
+    timed("building the agent that boots machines", || {
+        agent::run(&["--arch".into(), "aarch64".into()])
+    })?;
     let home = cache::directory()?.join("demo");
+    let machines = Machines::new(&home, &tool)?;
+    timed(
+        "making what machines with Docker and Podman boot from, out of Debian arm64 packages",
+        || machines.make_guests(),
+    )?;
     let packages = timed("fetching Debian arm64 packages", || {
         packages::fetch(&cache::directory()?)
     })?;
@@ -55,15 +66,16 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
     target.inspect()?;
     summary(&target, &containers, size(&target.rootfs)? - before, took);
 
-    heading("Real engines look at it");
-    match privilege::can_run_engines() {
-        Ok(()) => judges::ask(&target.rootfs, &containers),
-        Err(reason) => {
-            println!("skipped: docker lists, inspects and saves the image ({reason})");
-            println!("skipped: podman lists, inspects and saves the image ({reason})");
-            Ok(())
-        }
+    for container in &containers {
+        let store = machines.store_of(container.engine);
+        heading(&format!(
+            "The store of {} goes from the target into an aarch64 machine",
+            container.engine
+        ));
+        target.pack(container.engine, &store)?;
+        machines.judge(container, &store)?;
     }
+    Ok(())
 }
 
 /// The root filesystem of the demo. An ordinary user works on it under fakeroot, which keeps owners and devices in a
@@ -108,6 +120,29 @@ impl Target {
             .arg(&self.rootfs)
             .args(ENTRIES)
             .run()
+    }
+
+    /// Packs an engine's store as `--input-storage` takes it.
+    fn pack(&self, engine: Engine, archive: &Path) -> Result<()> {
+        let (directory, member) = match engine {
+            Engine::Docker => ("var/lib", "docker"),
+            Engine::Podman => ("var/lib/containers/storage", "."),
+        };
+        self.command("tar")
+            .args([
+                "--create",
+                "--format=posix",
+                "--numeric-owner",
+                "--xattrs",
+                "--xattrs-include=*",
+            ])
+            .arg("--file")
+            .arg(archive)
+            .arg("--directory")
+            .arg(self.rootfs.join(directory))
+            .arg(member)
+            .output()
+            .map(|_| ())
     }
 
     fn inspect(&self) -> Result<()> {

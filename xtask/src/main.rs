@@ -33,7 +33,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "demo",
-        summary: "two aarch64 containers bundled into a Debian arm64 root filesystem",
+        summary: "two aarch64 containers bundled into a Debian arm64 root filesystem, and run by real engines",
         run: demo::run,
     },
     Task {

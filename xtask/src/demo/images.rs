@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use e2e::process::Command;
 use serde_json::Value;
+use vcontainer_guest::Engine;
 
 use super::packages;
 
@@ -15,6 +16,10 @@ use super::packages;
 pub(super) struct Container {
     pub(super) name: &'static str,
     pub(super) purpose: &'static str,
+    /// Whose image it is.
+    pub(super) engine: Engine,
+    /// The arguments with which it does once what it does for ever.
+    pub(super) once: &'static [&'static str],
     /// Digest of the configuration.
     pub(super) config: String,
     /// Digests of the uncompressed layers.
@@ -22,20 +27,23 @@ pub(super) struct Container {
 }
 
 const CLOCK: &str = "#!/bin/sh\n\
-    # Prints the time of three cities every ten seconds, for ever.\n\
+    # Prints the time of three cities every ten seconds, for ever or once.\n\
     while true; do\n\
     for zone in Asia/Tokyo Europe/Berlin America/New_York; do\n\
-    echo \"$zone $(TZ=:/usr/share/zoneinfo/$zone date '+%H:%M:%S')\"\n\
+    echo \"$zone $(TZ=:/usr/share/zoneinfo/$zone date '+%H:%M:%S') on $(uname -m)\"\n\
     done\n\
+    [ \"$1\" = once ] && exit\n\
     sleep 10\n\
     done\n";
 
-const GREETER: &str = "-- Prints a greeting every ten seconds, for ever.\n\
+const GREETER: &str = "-- Prints a greeting every ten seconds, for ever or once.\n\
     local number = 0\n\
     while true do\n\
     number = number + 1\n\
-    print(\"greeting \" .. number .. \" from \" .. _VERSION)\n\
+    local machine = io.popen(\"uname -m\"):read()\n\
+    print(\"greeting \" .. number .. \" from \" .. _VERSION .. \" on \" .. machine)\n\
     io.stdout:flush()\n\
+    if arg[1] == \"once\" then os.exit() end\n\
     os.execute(\"sleep 10\")\n\
     end\n";
 
@@ -105,16 +113,16 @@ pub(super) fn make(images: &Path, archives: &Path) -> Result<Vec<Container>> {
         &tagged(&greeter_image),
     )?;
     Ok(vec![
-        read(
-            &clock_image,
-            "demo-clock",
-            "prints the time of three cities; Docker starts it at boot",
-        )?,
-        read(
-            &greeter_image,
-            "demo-greeter",
-            "a Lua program that greets; Podman starts it at boot",
-        )?,
+        Container {
+            purpose: "prints the time of three cities; Docker starts it at boot",
+            once: &["once"],
+            ..read(&clock_image, "demo-clock", Engine::Docker)?
+        },
+        Container {
+            purpose: "a Lua program that greets; Podman starts it at boot",
+            once: &["/usr/share/greeter/greeter.lua", "once"],
+            ..read(&greeter_image, "demo-greeter", Engine::Podman)?
+        },
     ])
 }
 
@@ -184,7 +192,7 @@ fn add_layer(layout: &Path, directory: &Path, purpose: &str) -> Result<()> {
 }
 
 /// Reads from the layout what the image is.
-fn read(layout: &Path, name: &'static str, purpose: &'static str) -> Result<Container> {
+fn read(layout: &Path, name: &'static str, engine: Engine) -> Result<Container> {
     let json = |path: &Path| -> Result<Value> {
         let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))
@@ -199,7 +207,9 @@ fn read(layout: &Path, name: &'static str, purpose: &'static str) -> Result<Cont
     let diff_ids = blob(config)?["rootfs"]["diff_ids"].clone();
     Ok(Container {
         name,
-        purpose,
+        purpose: "",
+        engine,
+        once: &[],
         config: config
             .as_str()
             .context("a manifest without a configuration")?
