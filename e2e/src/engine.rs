@@ -106,9 +106,7 @@ pub trait Engine {
             .into_owned();
         let archive = format!("{}/{file_name}/image.tar", Machine::SHARED);
         self.cli(&["save", "-o", &archive, name])?;
-        let images = Saved::read(&directory.path().join("image.tar"))?;
-        let (_, saved) = images.into_iter().next().context("the archive is empty")?;
-        Ok(saved)
+        Saved::in_archive(&directory.path().join("image.tar"))
     }
 }
 
@@ -122,6 +120,24 @@ pub struct Saved {
 }
 
 impl Saved {
+    /// What an image of ours is, when it was saved bit-exact.
+    pub fn of(image: &layout::Image) -> Self {
+        Self {
+            config: layout::digest(&image.configuration()),
+            layers: image.diff_ids(),
+        }
+    }
+
+    /// The first image of a `docker save` archive, compressed or not.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn in_archive(archive: &Path) -> Result<Self> {
+        let images = Self::read(archive)?;
+        let (_, saved) = images.into_iter().next().context("the archive is empty")?;
+        Ok(saved)
+    }
+
     /// Reads a `docker save` archive, of any version: its images, in its order, each with its names.
     ///
     /// # Errors

@@ -1,12 +1,14 @@
-//! A real docker-registry on the loopback address of a [`Machine`].
+//! A real docker-registry, on the loopback address of a [`Machine`] or of this computer.
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
 
 use crate::machine::Machine;
+use crate::person::Person;
+use crate::process::Command;
 
 /// Where it listens, as image references name it.
 pub const ADDRESS: &str = "127.0.0.1:5000";
@@ -24,41 +26,11 @@ impl<'a> Registry<'a> {
     /// # Errors
     /// It ends instead.
     pub fn start(machine: &'a Machine) -> Result<Self> {
-        let configuration = format!(
-            "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {DATA}\n\
-             http:\n  addr: {ADDRESS}\n"
-        );
-        machine.write("/etc/docker/registry/test.yml", &configuration)?;
-        let mut server = machine
-            .command("docker-registry")
-            .args(["serve", "/etc/docker/registry/test.yml"])
-            .std()
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("starting docker-registry")?;
-        let mut log = BufReader::new(
-            server
-                .stderr
-                .take()
-                .context("docker-registry has no log to read")?,
-        );
-        let mut said = String::new();
-        while !said.contains("listening on") {
-            if log
-                .read_line(&mut said)
-                .context("reading the log of docker-registry")?
-                == 0
-            {
-                bail!("docker-registry ended: {said}");
-            }
-        }
-        // It ends with its machine. Until then somebody must read its log and, at the end, its exit status.
-        thread::spawn(move || {
-            let _ = std::io::copy(&mut log, &mut std::io::sink());
-            let _ = server.wait();
-        });
+        machine.write("/etc/docker/registry/test.yml", &configuration(DATA, ADDRESS))?;
+        let command = machine.command("docker-registry");
+        let (mut server, _) = start(command.args(["serve", "/etc/docker/registry/test.yml"]))?;
+        // It ends with its machine. Until then somebody must wait for its exit status.
+        thread::spawn(move || server.wait());
         Ok(Self { machine })
     }
 
@@ -85,4 +57,105 @@ impl<'a> Registry<'a> {
         let path = format!("{DATA}/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]);
         self.machine.command("rm").arg(path).output().map(|_| ())
     }
+}
+
+/// A registry of a person, on a port of this computer's loopback that was free. It ends with the value.
+pub struct HostRegistry<'a> {
+    person: &'a Person,
+    server: Child,
+    port: u16,
+}
+
+impl<'a> HostRegistry<'a> {
+    /// Starts it and waits until it says that it listens.
+    ///
+    /// # Errors
+    /// It ends instead.
+    pub fn start(person: &'a Person) -> Result<Self> {
+        let data = person.directory("tmp/registry")?;
+        let configuration = configuration(&data.to_string_lossy(), "127.0.0.1:0");
+        let file = person.write("tmp/registry.yml", configuration)?;
+        let (server, address) = start(person.unlimited("docker-registry").arg("serve").arg(file))?;
+        let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = port.with_context(|| format!("docker-registry listens on {address}"))?;
+        Ok(Self { person, server, port })
+    }
+
+    /// Where it listens on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Copies the image `latest` of a layout in the person's `work` into the registry, blobs unchanged.
+    ///
+    /// # Errors
+    /// skopeo fails.
+    pub fn push(&self, layout: &str, name: &str) -> Result<()> {
+        let to = format!("docker://127.0.0.1:{}/{name}:latest", self.port);
+        self.skopeo(&["copy", "--quiet", "--dest-tls-verify=false"])
+            .args([format!("oci:{layout}:latest"), to])
+            .output()
+            .map(drop)
+    }
+
+    /// The configuration of an image (`NAME:TAG`) in the registry.
+    ///
+    /// # Errors
+    /// It isn't there.
+    pub fn configuration(&self, name: &str) -> Result<Vec<u8>> {
+        self.skopeo(&["inspect", "--config", "--raw", "--tls-verify=false"])
+            .arg(format!("docker://127.0.0.1:{}/{name}", self.port))
+            .output()
+            .map(String::into_bytes)
+    }
+
+    fn skopeo(&self, words: &[&str]) -> Command {
+        self.person.command("skopeo").arg("--insecure-policy").args(words)
+    }
+}
+
+impl Drop for HostRegistry<'_> {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// What a registry is told in its file.
+fn configuration(data: &str, address: &str) -> String {
+    format!(
+        "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {data}\n\
+         http:\n  addr: {address}\n"
+    )
+}
+
+/// Starts a registry and waits until it says where it listens. Its log is read until it ends.
+fn start(command: Command) -> Result<(Child, String)> {
+    let mut server = command
+        .std()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting docker-registry")?;
+    let log = server.stderr.take().context("docker-registry has no log")?;
+    let mut log = BufReader::new(log);
+    let mut said = String::new();
+    let address = loop {
+        let mut line = String::new();
+        if log
+            .read_line(&mut line)
+            .context("reading the log of docker-registry")?
+            == 0
+        {
+            bail!("docker-registry ended: {said}");
+        }
+        let told = line.split("listening on ").nth(1);
+        if let Some(address) = told.and_then(|told| told.split(['"', ' ', '\n']).next()) {
+            break address.to_owned();
+        }
+        said.push_str(&line);
+    };
+    thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+    Ok((server, address))
 }
