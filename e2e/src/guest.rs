@@ -1,6 +1,7 @@
 //! Guest files for tests, made by the real command as an ordinary user, once for each change of what they are made of.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -81,6 +82,30 @@ pub fn owner(guests: &[(Engine, Arch)]) -> Result<Person> {
     for (engine, arch) in guests {
         let variable = format!("{}_BLOB_DIR", engine.tool().to_uppercase());
         person = person.with(&variable, guest_files(*engine, *arch)?);
+    }
+    Ok(person)
+}
+
+/// Somebody who has no guest files yet. Their cache is their own, but for what takes long: downloads, and templates of
+/// guests that others have booted before.
+///
+/// # Errors
+/// The directories cannot be made.
+pub fn newcomer() -> Result<Person> {
+    let mut person = Person::new()?;
+    let own = person.directory("home/.cache/vcontainer")?;
+    person::give_all(&person.path("home/.cache"))?;
+    for (name, place) in [
+        ("apt", "guest-packages/apt"),
+        ("templates", "guests/cache/vcontainer/templates"),
+    ] {
+        let shared = cache::directory()?.join(place);
+        fs::create_dir_all(&shared).with_context(|| format!("making {}", shared.display()))?;
+        person::give(&shared)?;
+        symlink(&shared, own.join(name)).with_context(|| format!("linking {name}"))?;
+    }
+    if let Some(mirror) = std::env::var_os("VCONTAINER_MIRROR") {
+        person = person.with("VCONTAINER_MIRROR", mirror);
     }
     Ok(person)
 }

@@ -10,6 +10,7 @@ pub mod docker;
 pub mod engine;
 pub mod generated;
 pub mod guest;
+pub mod guide;
 pub mod layout;
 pub mod machine;
 pub mod person;

@@ -1,57 +1,67 @@
 //! `vcontainer guest build` as an ordinary user calls it.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
-use e2e::guest;
 use e2e::person::Person;
 use e2e::trials::Trials;
+use e2e::{cache, guest, guide};
 use vcontainer_guest::{Arch, Engine, GuestFiles};
 
 fn main() -> ExitCode {
     let mut trials = Trials::new();
-    trials.anywhere("two_people_make_the_same_guest", two_people_make_the_same_guest);
+    trials.anywhere("two_people_make_the_same_guests", two_people_make_the_same_guests);
     trials.anywhere("one_error_names_every_mirror", one_error_names_every_mirror);
     trials.anywhere("a_read_only_output_is_told", a_read_only_output_is_told);
     trials.run()
 }
 
-/// Everything but the packages and the agent differs: place, person, time, the machine's settings.
-fn two_people_make_the_same_guest() -> Result<()> {
-    let (engine, arch) = (Engine::Podman, Arch::Aarch64);
-    let first = guest::guest_files(engine, arch)?;
-    let person = Person::new()?
+/// Everything but the packages and the agent differs: place, person, time, the machine's settings. The second person
+/// does what the guide says.
+fn two_people_make_the_same_guests() -> Result<()> {
+    let person = guest::newcomer()?
         .with("SOURCE_DATE_EPOCH", "1234567890")
         .with("TZ", "Asia/Tokyo")
         .with("LANG", "de_DE.UTF-8");
-    let second = guest::build(&person, engine, arch)?;
-    let files = GuestFiles::open(&first, engine, arch)?;
-    files.verify(&person.path("tmp/memory"))?;
+    let mut lines = String::new();
+    for block in guide::blocks(&cache::checkout().join("docs/guide/guest-files.md"))? {
+        if block.info == ["sh", "machine"] {
+            lines.push_str(&block.text);
+        }
+    }
+    person.command("sh").args(["-euc", &lines]).output()?;
+    for engine in Engine::ALL {
+        for arch in Arch::ALL {
+            let made = person.path("home/.local/share/vcontainer").join(engine.tool());
+            same_guest(&made, engine, arch, &person)?;
+        }
+    }
+    person.alone()
+}
+
+/// The guest is the same as that of all tests.
+fn same_guest(made: &Path, engine: Engine, arch: Arch, person: &Person) -> Result<()> {
+    let first = GuestFiles::open(&guest::guest_files(engine, arch)?, engine, arch)?;
+    let second = GuestFiles::open(made, engine, arch)?;
+    second.verify(&person.path("tmp/memory"))?;
     // A mirror that moved on between the two gives other packages.
-    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(second.join("manifest.json"))?)?;
-    if manifest["packages"] != serde_json::to_value(&files.manifest().packages)? {
+    if first.manifest().packages != second.manifest().packages {
         println!("the mirror has new packages since the first guest was made: nothing to compare");
         return Ok(());
     }
-    for path in [
-        files.kernel(),
-        files.initramfs(),
-        files.rootfs(),
-        files.directory().join("manifest.json"),
-    ] {
-        let other = second.join(path.file_name().unwrap_or_default());
-        ensure!(
-            fs::read(&path)? == fs::read(&other)?,
-            "{} differs",
-            path.display()
-        );
+    for entry in fs::read_dir(first.directory())? {
+        let name = entry?.file_name();
+        let files = [&first, &second].map(|guest| fs::read(guest.directory().join(&name)));
+        let [first, second] = files;
+        ensure!(first? == second?, "{engine} {arch}: {} differs", name.display());
     }
     ensure!(
-        fs::metadata(files.rootfs())?.len() < 130_000_000,
-        "the root filesystem is too large"
+        fs::metadata(second.rootfs())?.len() < 130_000_000,
+        "{engine} {arch}: the root filesystem is too large"
     );
-    person.alone()
+    Ok(())
 }
 
 fn one_error_names_every_mirror() -> Result<()> {

@@ -30,6 +30,7 @@ pub fn every_command_works(engine: Engine, arch: Arch) -> Result<()> {
 
     memory_resident(&user)?;
     programs(&user)?;
+    passed_through(&user)?;
     container(&user)?;
     files(&user, &image)?;
     other_sources(&user, &image)?;
@@ -107,6 +108,32 @@ fn programs(user: &User) -> Result<()> {
     user.command(&words)
         .outcome_with(&input)?
         .is(255, &format!("{digest}  -\n"), "")
+}
+
+/// Commands that this side knows nothing of are the engine's, and so is every word behind them.
+fn passed_through(user: &User) -> Result<()> {
+    let (arch, kinds, code) = match user.engine {
+        Engine::Docker => (
+            user.arch.name(),
+            "Images\nContainers\nLocal Volumes\nBuild Cache\n",
+            1,
+        ),
+        Engine::Podman => (user.arch.debian(), "Images\nContainers\nLocal Volumes\n", 125),
+    };
+    user.prints(&["system", "df", "--format", "{{.Type}}"], kinds)?;
+    let format = match user.engine {
+        Engine::Docker => "{{.Architecture}}",
+        Engine::Podman => "{{.Host.Arch}}",
+    };
+    let words = ["--", "--log-level", "error", "info", "--format", format];
+    user.prints(&words, &format!("{arch}\n"))?;
+    holds(
+        &user.output(&["images", "--help"])?,
+        &[&format!("{} image", user.engine)],
+    )?;
+    let unknown = user.call(&["no-such-command", "--storage", "x"])?;
+    assert_eq!(unknown.status.code(), Some(code), "{unknown:?}");
+    holds(&unknown.stderr, &["no-such-command"])
 }
 
 /// One container from its start to its removal.

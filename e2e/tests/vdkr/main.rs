@@ -1,6 +1,8 @@
 //! `vdkr` and `vpdmn` as their users call them: real engines, in real machines of both architectures.
 
 mod core;
+mod document;
+mod guide;
 mod registry;
 mod state;
 mod storage;
@@ -45,6 +47,15 @@ fn main() -> ExitCode {
         pair("a_stateless_machine_leaves_nothing", state::stateless);
         pair("the_store_goes_out_and_in", storage::goes_out_and_in);
     }
+    trials.anywhere("document::every_line_works", document::every_line_works);
+    trials.anywhere(
+        "document::every_way_to_choose_an_architecture_works",
+        document::every_way_to_choose_an_architecture_works,
+    );
+    for (page, printed) in guide::PAGES {
+        trials.anywhere(&format!("guide::{page}"), || guide::a_page(page, printed));
+    }
+    trials.anywhere("guide::no_page_is_forgotten", guide::no_page_is_forgotten);
     for engine in Engine::ALL {
         let name = format!("{}_x86_64::a_device_takes_the_store", engine.tool());
         trials.engine(Suite::Trixie, &name, move || storage::a_device_takes_it(engine));

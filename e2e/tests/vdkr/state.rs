@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -140,18 +140,7 @@ pub fn several_machines_and_clients(engine: Engine, arch: Arch) -> Result<()> {
 }
 
 pub fn stateless(engine: Engine, arch: Arch) -> Result<()> {
-    let mut user = User::new(engine, arch)?;
-    // A cache of their own, but for the templates.
-    let cache = user.person.directory("cache")?;
-    let templates = e2e::cache::directory()?.join("guests/cache/vcontainer/templates");
-    fs::create_dir_all(&templates)?;
-    person::give(&templates)?;
-    symlink(
-        &templates,
-        user.person.directory("cache/vcontainer")?.join("templates"),
-    )?;
-    user.person = user.person.with("XDG_CACHE_HOME", cache);
-
+    let user = User::with_own_cache(engine, arch)?;
     let image = user.image()?;
     user.layout("oci", &image)?;
     user.output(&["--idle-timeout", "0", "vimport", "oci", "kept:1"])?;
@@ -167,22 +156,27 @@ pub fn stateless(engine: Engine, arch: Arch) -> Result<()> {
     user.leave()
 }
 
-/// Every file of the person but for what the kernel knows of it: path, size, time.
+/// Every file of the person: path, size, time. What is known of guest files and QEMU stays known.
 fn files(user: &User) -> Result<String> {
     let list = Command::new("find")
         .arg(user.person.path(""))
-        .args(["-printf", "%P %s %T@\n"]);
-    // Made once for all machines, and a folder that is only there for others.
-    let known = |line: &str| !line.contains("cache/vcontainer/") && !line.starts_with("cache/vcontainer");
-    let stateless = user.person.path("cache/vcontainer/stateless");
-    let left = fs::read_dir(&stateless).map(Iterator::count).unwrap_or(0);
-    ensure!(left == 0, "{} is not empty", stateless.display());
-    Ok(list
-        .output()?
-        .lines()
-        .filter(|line| known(line))
-        .map(|line| format!("{line}\n"))
-        .collect())
+        .args([
+            "-path",
+            "*/.cache/vcontainer/*.json",
+            "-o",
+            "-path",
+            "*/.cache/vcontainer/guest-*",
+        ])
+        .args([
+            "-o",
+            "-path",
+            "*/.cache/vcontainer",
+            "-o",
+            "-path",
+            "*/.cache/vcontainer/stateless",
+        ])
+        .args(["-o", "-printf", "%P %s %T@\n"]);
+    list.output()
 }
 
 /// Two random numbers of an instance's guest, whose clock is right.

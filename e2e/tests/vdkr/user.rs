@@ -29,6 +29,17 @@ impl User {
         })
     }
 
+    /// The same with a cache of their own.
+    pub fn with_own_cache(engine: Engine, arch: Arch) -> Result<Self> {
+        let variable = format!("{}_BLOB_DIR", engine.tool().to_uppercase());
+        let files = guest::guest_files(engine, arch)?;
+        Ok(Self {
+            person: guest::newcomer()?.with(&variable, files),
+            engine,
+            arch,
+        })
+    }
+
     /// `vdkr -a ARCH WORDS`.
     pub fn command(&self, words: &[&str]) -> Command {
         let tool = self.person.command(self.engine.tool());

@@ -5,7 +5,7 @@
 //!
 //! - `sh`: commands that must succeed; `sh fails`: the last one must fail with exit status 1;
 //! - `sh no-run`: commands that cannot be run here; those that call make must name a target of the Makefile;
-//! - `sh machine`: commands that need guest files; e2e runs those of docs/guide/vdkr.md;
+//! - `sh machine`: commands that need guest files; e2e runs them;
 //! - `text shown`: what the block before it has printed, white space and what `…` stands for left out;
 //! - `toml NAME` and `ini NAME`: a file of this name in the folder;
 //! - `text` and `json`: to be read only.
@@ -16,59 +16,21 @@ use std::process::Command;
 
 use crate::bundle::is_root;
 use crate::fixture::{Bench, clean};
+use crate::guide::{self, Block};
 
 /// How many blocks of all pages may be left out: the demo, installing, a tool that need not be here.
 const MOST_NOT_RUN: usize = 4;
-
-/// A fenced block of a page.
-struct Block {
-    /// Page and line, for messages.
-    place: String,
-    /// The words after the fence.
-    info: Vec<String>,
-    text: String,
-}
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// README.md and the guide.
 fn pages() -> Vec<PathBuf> {
-    let guide = fs::read_dir(repository().join("docs/guide")).unwrap();
-    let mut pages: Vec<PathBuf> = guide.map(|entry| entry.unwrap().path()).collect();
-    pages.push(repository().join("README.md"));
-    pages.sort();
-    assert!(pages.len() > 6, "{pages:?}");
-    pages
+    guide::pages(&repository()).unwrap()
 }
 
 fn blocks(page: &Path) -> Vec<Block> {
-    let text = fs::read_to_string(page).unwrap();
-    let name = page.file_name().unwrap().to_str().unwrap();
-    let mut blocks: Vec<Block> = Vec::new();
-    let mut open = false;
-    for (number, line) in text.lines().enumerate() {
-        match line.strip_prefix("```") {
-            Some(_) if open => open = false,
-            Some(info) => {
-                open = true;
-                blocks.push(Block {
-                    place: format!("{name}, line {}", number + 1),
-                    info: info.split_whitespace().map(str::to_owned).collect(),
-                    text: String::new(),
-                });
-            }
-            None if open => {
-                let block = blocks.last_mut().unwrap();
-                block.text.push_str(line);
-                block.text.push('\n');
-            }
-            None => {}
-        }
-    }
-    assert!(!open, "{name}: a block has no end");
-    blocks
+    guide::blocks(page).unwrap()
 }
 
 /// Runs commands in the folder of a page; gives the exit status and everything that was printed.

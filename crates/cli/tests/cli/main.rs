@@ -6,5 +6,8 @@ mod bundle;
 mod docs;
 mod engine;
 mod fixture;
+// One reader of pages for all that run them.
+#[path = "../../../../e2e/src/guide.rs"]
+mod guide;
 mod inspect;
 mod wrong_input;
