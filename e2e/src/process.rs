@@ -210,23 +210,6 @@ impl Outcome {
         };
         bail!("{} failed ({}):\n{}", self.command, self.status, said.trim_end());
     }
-
-    /// Checks that it ended with this code and said exactly this.
-    ///
-    /// # Errors
-    /// It did something else; the error holds what.
-    pub fn is(&self, code: i32, stdout: &str, stderr: &str) -> Result<()> {
-        if (self.status.code(), &*self.stdout, &*self.stderr) == (Some(code), stdout, stderr) {
-            return Ok(());
-        }
-        bail!(
-            "{}: {}, {:?} and {:?} instead of code {code}, {stdout:?} and {stderr:?}",
-            self.command,
-            self.status,
-            self.stdout,
-            self.stderr
-        );
-    }
 }
 
 #[cfg(test)]
