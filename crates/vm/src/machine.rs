@@ -145,26 +145,25 @@ impl Machine {
         let (reader, writer) = pipe()?;
         self.qmp.give_file("devices", &writer)?;
         drop(writer);
-        let saver = spawn("devices", move || -> io::Result<(u64, String)> {
+        let (tell, told) = mpsc::channel();
+        spawn("devices", move || {
             let mut reader = File::from(reader);
-            let (mut size, mut hash) = (0_u64, Sha256::new());
-            let mut buffer = vec![0; 1 << 16];
-            loop {
-                let got = reader.read(&mut buffer)?;
-                let Some(bytes) = buffer.get(..got).filter(|bytes| !bytes.is_empty()) else {
-                    return Ok((size, hex(&hash.finalize())));
-                };
-                file.write_all(bytes)?;
-                hash.update(bytes);
-                size += got as u64;
-            }
+            // Told before the pipe closes: whoever sees it broken can ask why.
+            let _ = tell.send(keep(&mut reader, &mut file));
         })?;
-        self.qmp.execute("migrate", json!({ "uri": "fd:devices" }))?;
-        self.wait_for_migration()?;
-        let saved = saver
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the thread failed")));
-        saved.on("writing", path)
+        let migrated = self
+            .qmp
+            .execute("migrate", json!({ "uri": "fd:devices" }))
+            .and_then(|_| self.wait_for_migration());
+        match (migrated, told.try_recv()) {
+            (Err(_), Ok(Err(full))) => Err(full).on("writing", path),
+            (Err(error), _) => Err(error),
+            (Ok(()), Ok(saved)) => saved.on("writing", path),
+            (Ok(()), Err(_)) => told
+                .recv()
+                .unwrap_or_else(|_| Err(io::Error::other("the thread failed")))
+                .on("writing", path),
+        }
     }
 
     fn wait_for_migration(&self) -> Result<(), Error> {
@@ -239,6 +238,21 @@ pub(crate) fn ends_within(child: &Child, patience: Duration) -> bool {
         .is_some_and(|process| {
             poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit)).is_ok_and(|ready| ready > 0)
         })
+}
+
+/// Writes all that comes to a file; its size and SHA-256.
+fn keep(from: &mut impl Read, to: &mut impl Write) -> io::Result<(u64, String)> {
+    let (mut size, mut hash) = (0_u64, Sha256::new());
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let got = from.read(&mut buffer)?;
+        let Some(bytes) = buffer.get(..got).filter(|bytes| !bytes.is_empty()) else {
+            return Ok((size, hex(&hash.finalize())));
+        };
+        to.write_all(bytes)?;
+        hash.update(bytes);
+        size += got as u64;
+    }
 }
 
 /// A child that is ended unless somebody takes it.
