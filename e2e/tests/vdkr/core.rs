@@ -131,7 +131,7 @@ fn passed_through(user: &User) -> Result<()> {
         &user.output(&["images", "--help"])?,
         &[&format!("{} image", user.engine)],
     )?;
-    let unknown = user.call(&["no-such-command", "--storage", "x"])?;
+    let unknown = user.call(&["no-such-command"])?;
     assert_eq!(unknown.status.code(), Some(code), "{unknown:?}");
     holds(&unknown.stderr, &["no-such-command"])
 }

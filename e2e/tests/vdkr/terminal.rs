@@ -1,7 +1,11 @@
-//! Programs that have the terminal: its size, keys, Ctrl-C, and the terminal as it was afterwards.
+//! Programs that have the terminal: its size, keys, Ctrl-C, and the terminal as it was afterwards. Signals without one.
 
-use anyhow::{Result, ensure};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
 use e2e::terminal::Terminal;
+use rustix::process::{Pid, Signal, kill_process};
 use vcontainer_guest::{Arch, Engine};
 
 use crate::core::SERVICE;
@@ -30,7 +34,30 @@ pub fn a_program_has_the_terminal(engine: Engine, arch: Arch) -> Result<()> {
         shell(&user, words, code)?;
     }
     user.prints(&["rm", "-f", "service"], "service\n")?;
+    signals(&user)?;
     user.leave()
+}
+
+/// What the tool is told by a signal, the container is told.
+fn signals(user: &User) -> Result<()> {
+    let tool = user
+        .person
+        .unlimited(user.engine.tool())
+        .args(["-a", user.arch.name()]);
+    let mut child = tool
+        .args(["run", "--rm", "myapp", "sh", "-c", SERVICE])
+        .std()
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting a container")?;
+    let mut output = BufReader::new(child.stdout.take().context("no output")?);
+    let mut line = String::new();
+    output.read_line(&mut line)?;
+    assert_eq!(line, "started\n");
+    kill_process(Pid::from_child(&child), Signal::TERM)?;
+    let status = child.wait()?;
+    ensure!(status.code() == Some(3), "{status}");
+    user.prints(&["ps", "-aq"], "")
 }
 
 /// Talks to the shell that these words start.
