@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use serde_json::json;
 
 use crate::layout::Image;
+use crate::random::Random;
 use crate::tarball::{Format, Meta, Tarball};
 use crate::tree::Tree;
 
@@ -31,7 +32,7 @@ pub struct Generated {
 impl Generated {
     /// The image of this seed: always the same.
     pub fn new(seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut story = String::new();
         let mut layers = Vec::new();
         let mut shown = BTreeMap::new();
@@ -417,34 +418,13 @@ fn join(parent: &str, name: &str) -> String {
     }
 }
 
-/// `SplitMix64` (Steele, Lea, Flood 2014): enough for tests, and the same everywhere.
-struct Random(u64);
+/// What layers are drawn from.
+trait Draws {
+    fn path(&mut self) -> String;
+    fn meta(&mut self) -> Meta;
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn one_in(&mut self, bound: usize) -> bool {
-        self.below(bound) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
-    fn pick_any<'a, T>(&mut self, from: &'a [T]) -> Option<&'a T> {
-        (!from.is_empty()).then(|| &from[self.below(from.len())])
-    }
-
+impl Draws for Random {
     fn path(&mut self) -> String {
         let length = 1 + self.below(3);
         let names: Vec<&str> = (0..length).map(|_| self.pick(NAMES)).collect();
@@ -463,7 +443,7 @@ impl Random {
         ]);
         let meta = Meta::mode(mode).owner(uid, gid).mtime(seconds, nanoseconds);
         if self.one_in(4) {
-            let value = self.next().to_le_bytes();
+            let value = self.number().to_le_bytes();
             meta.xattr("user.note", &value)
         } else {
             meta

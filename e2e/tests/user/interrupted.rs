@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::layout::Compression;
+use e2e::mount::Mount;
 use e2e::process::{Command, Outcome};
 use e2e::tarball::{Format, Meta, Tarball};
 use e2e::trials::Trials;
@@ -358,26 +358,6 @@ fn full_output() -> Result<()> {
     Ok(())
 }
 
-/// A small file system, unmounted at the end.
-struct Mount(PathBuf);
-
-impl Mount {
-    fn new(at: PathBuf, options: &str) -> Result<Self> {
-        fs::create_dir_all(&at)?;
-        Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(&at)
-            .output()?;
-        Ok(Self(at))
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).output();
-    }
-}
-
 fn full_root() -> Result<()> {
     let bench = Bench::new()?;
     three(&bench, 3_000_000)?;
@@ -386,11 +366,11 @@ fn full_root() -> Result<()> {
     });
     bench.image("many", &image(vec![many.finish(0)]))?;
     for (options, image) in [("size=2m,mode=755", "one"), ("nr_inodes=150,mode=755", "many")] {
-        let mount = Mount::new(bench.path("small"), options)?;
+        let mount = Mount::tmpfs(bench.path("small"), options)?;
         Command::new("cp")
             .arg("-a")
             .arg(bench.path("root/."))
-            .arg(&mount.0)
+            .arg(mount.path())
             .output()?;
         let before = bench.tree("small")?;
         for words in [
@@ -421,7 +401,7 @@ fn full_temporary() -> Result<()> {
         tarball.file(name.trim_start_matches("sha256:"), Meta::mode(0o644), "")
     });
     bench.image("many", &crate::bench::image(vec![many.finish(0)]))?;
-    let mount = Mount::new(bench.path("full"), "size=64k,mode=1777")?;
+    let mount = Mount::tmpfs(bench.path("full"), "size=64k,mode=1777")?;
     let before = bench.tree("root")?;
     for words in [
         &["--image=big=deploy/big.tar.gz", "big:docker"][..],
@@ -433,7 +413,7 @@ fn full_temporary() -> Result<()> {
             let outcome = bench.bundle(who, &words)?;
             check_refusal(&outcome, &["No space left on device", "full"])?;
             ensure!(
-                fs::read_dir(&mount.0)?.next().is_none(),
+                fs::read_dir(mount.path())?.next().is_none(),
                 "something is left in the full directory"
             );
             bench.nothing_left()?;
@@ -445,20 +425,20 @@ fn full_temporary() -> Result<()> {
 fn full_tar() -> Result<()> {
     let bench = Bench::new()?;
     three(&bench, 3_000_000)?;
-    let mount = Mount::new(bench.path("full"), "size=1m,mode=1777")?;
-    fs::write(mount.0.join("x.tar"), "old")?;
+    let mount = Mount::tmpfs(bench.path("full"), "size=1m,mode=1777")?;
+    fs::write(mount.path().join("x.tar"), "old")?;
     fs::set_permissions(
-        mount.0.join("x.tar"),
+        mount.path().join("x.tar"),
         std::os::unix::fs::PermissionsExt::from_mode(0o666),
     )?;
-    let before = tree::read(&mount.0)?;
+    let before = tree::read(mount.path())?;
     for words in [&["one:docker"][..], &["--zstd", "one:docker"]] {
         let outcome = bench.bundle(
             Who::Ordinary,
             &[&["--rootfs=root", "--tar=full/x.tar"], words].concat(),
         )?;
         check_refusal(&outcome, &["full/x.tar", "No space left on device"])?;
-        same(&before, &tree::read(&mount.0)?)?;
+        same(&before, &tree::read(mount.path())?)?;
     }
     bench.nothing_left()
 }

@@ -118,8 +118,13 @@ pub fn unbuffered(stream: impl AsFd) -> Result<File> {
     Ok(File::from(owned))
 }
 
-/// A program's name and first words, for messages.
+/// A program's name and first words, for messages; of a script of ours, what it is called.
 fn called(exec: &Exec) -> String {
+    if let [shell, option, _script, name, ..] = exec.argv.as_slice()
+        && (shell.as_slice(), option.as_slice()) == (b"sh", b"-c")
+    {
+        return String::from_utf8_lossy(name).into_owned();
+    }
     let words: Vec<String> = exec
         .argv
         .iter()
