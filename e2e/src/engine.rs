@@ -111,7 +111,7 @@ pub trait Engine {
 }
 
 /// Digests of what an engine saved: of the configuration and of each uncompressed layer, base first.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
     /// Digest of the configuration.
     pub config: String,

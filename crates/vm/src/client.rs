@@ -16,7 +16,7 @@ use vcontainer_wire::message::{Machine, MachineRequest};
 use vcontainer_wire::{Incoming, Mux, Reply, Request, Side};
 
 use crate::error::{During, Error};
-use crate::instance::{self, Lock, Owner, StateDir};
+use crate::instance::{self, Lock, Owner, StateDir, Waiting};
 use crate::pair::FORMAT;
 use crate::progress::Progress;
 use crate::spec::{MachineSpec, Place};
@@ -25,10 +25,6 @@ use crate::supervisor::{Message, Order};
 
 /// How long another process may hold the lock without serving: it suspends the machine.
 const PATIENCE: Duration = Duration::from_secs(180);
-/// The same when it is no supervisor of ours: those write down who they are.
-const PATIENCE_WITH_STRANGERS: Duration = Duration::from_secs(5);
-/// How often it is tried whether the other is done. No event tells that it serves or has let go.
-const POLL: Duration = Duration::from_millis(5);
 /// How often a machine that ends between its start and the first word is started.
 const STARTS: usize = 3;
 
@@ -53,19 +49,7 @@ impl Client {
         serde_json::to_string(spec).map_err(|error| {
             Error::Supervisor(format!("a path of the machine cannot be passed on: {error}"))
         })?;
-        let state = match &spec.place {
-            Place::Persistent(path) => StateDir::create(path)
-                .and_then(|state| state.writable().map(|()| state))
-                .map_err(|error| cannot_hold(error, path, "a machine's state", "--state-dir"))?,
-            Place::Stateless => stateless(&spec.cache).map_err(|error| {
-                cannot_hold(
-                    error,
-                    &spec.cache,
-                    "what a stateless machine needs",
-                    "XDG_CACHE_HOME",
-                )
-            })?,
-        };
+        let mut state = directory(spec)?;
         let owner = Owner {
             format: FORMAT,
             engine: spec.engine,
@@ -73,8 +57,12 @@ impl Client {
         };
         let mut starts = 0;
         let mut starter = None;
-        let mut waiting_since: Option<Instant> = None;
+        let mut waiting: Option<(Waiting, Instant)> = None;
         loop {
+            if !state.is_there() {
+                // It was cleaned away; who makes it anew may be somebody else.
+                state = directory(spec)?;
+            }
             if let Some(mut client) = greet(&state)? {
                 // One that is up may be of another engine or architecture.
                 state.belongs_to(owner)?;
@@ -95,23 +83,23 @@ impl Client {
                 starter = Some(start(spec, &state, lock, progress)?);
                 continue;
             }
-            let since = *waiting_since.get_or_insert_with(|| {
+            if !state.is_there() {
+                continue;
+            }
+            let (waiting, since) = waiting.get_or_insert_with(|| {
                 progress(Progress::WaitingForOther);
-                Instant::now()
+                (Waiting::new(), Instant::now())
             });
-            let patience = match state.holder() {
-                Some(_) => PATIENCE,
-                None => PATIENCE_WITH_STRANGERS,
-            };
-            if since.elapsed() > patience {
+            let holder = state.holder();
+            if let Some(pid) = holder
+                && since.elapsed() > PATIENCE
+            {
                 return Err(Error::Locked {
                     directory: state.path().into(),
-                    holder: state
-                        .holder()
-                        .map_or("another process".into(), |pid| format!("process {pid}")),
+                    holder: format!("process {pid}"),
                 });
             }
-            thread::sleep(POLL);
+            waiting.goes_on(&state, holder.is_some())?;
         }
     }
 
@@ -209,6 +197,23 @@ fn greet(state: &StateDir) -> Result<Option<Client>, Error> {
     }
 }
 
+/// The directory of a machine.
+fn directory(spec: &MachineSpec) -> Result<StateDir, Error> {
+    match &spec.place {
+        Place::Persistent(path) => StateDir::create(path)
+            .and_then(|state| state.writable().map(|()| state))
+            .map_err(|error| cannot_hold(error, path, "a machine's state", "--state-dir")),
+        Place::Stateless => stateless(&spec.cache).map_err(|error| {
+            cannot_hold(
+                error,
+                &spec.cache,
+                "what a stateless machine needs",
+                "XDG_CACHE_HOME",
+            )
+        }),
+    }
+}
+
 fn cannot_hold(error: Error, directory: &Path, what: &'static str, option: &'static str) -> Error {
     match error {
         Error::Io { .. } => Error::Place {
@@ -227,8 +232,7 @@ fn stateless(cache: &Path) -> Result<StateDir, Error> {
     std::fs::create_dir_all(&all).on("making the directory", &all)?;
     for entry in std::fs::read_dir(&all).on("reading", &all)?.flatten() {
         if let Ok(Some(state)) = StateDir::open(&entry.path())
-            && state.file("lock").exists()
-            && let Ok(Some(_lock)) = state.try_lock()
+            && let Ok(Some(_lock)) = state.try_left_lock()
         {
             let _ = instance::delete(&state);
         }

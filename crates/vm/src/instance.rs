@@ -10,6 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vcontainer_guest::{Arch, Engine};
@@ -35,7 +37,10 @@ const NAMES: [&str; 11] = [
 /// How long `clean` waits for a machine to stop before it ends its processes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often a lock is tried: no event tells that it was released.
+/// How long a process that is no supervisor of ours may hold the lock: those write down who they are.
+const PATIENCE_WITH_STRANGERS: Duration = Duration::from_secs(5);
+
+/// How often a lock is tried: no event tells that it was released, or that its holder serves.
 const POLL: Duration = Duration::from_millis(5);
 
 /// The state directory of a machine.
@@ -56,6 +61,50 @@ pub(crate) struct Owner {
 /// The lock of a machine, as long as the file is open here or in a process that inherited it.
 #[derive(Debug)]
 pub(crate) struct Lock(pub(crate) File);
+
+/// Somebody waits for a lock that another process holds.
+pub(crate) struct Waiting {
+    /// When it was last known that the other is a supervisor.
+    known: Instant,
+}
+
+impl Waiting {
+    pub(crate) fn new() -> Self {
+        Self {
+            known: Instant::now(),
+        }
+    }
+
+    /// Goes on waiting. Of a supervisor it is known who it is.
+    ///
+    /// # Errors
+    /// That has not been known for too long.
+    pub(crate) fn goes_on(&mut self, state: &StateDir, known: bool) -> Result<(), Error> {
+        if known {
+            self.known = Instant::now();
+        } else if self.known.elapsed() > PATIENCE_WITH_STRANGERS {
+            return Err(Error::Locked {
+                directory: state.path.clone(),
+                holder: "another process".into(),
+            });
+        }
+        thread::sleep(POLL);
+        Ok(())
+    }
+}
+
+impl Lock {
+    /// Takes the lock (again) if nobody has it.
+    pub(crate) fn take(&self, state: &StateDir) -> Result<bool, Error> {
+        let path = state.file("lock");
+        match flock(&self.0, FlockOperation::NonBlockingLockExclusive) {
+            // The file may have been cleaned away meanwhile, and then this is nobody's lock.
+            Ok(()) => Ok(is_at(&self.0, &path)),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(false),
+            Err(error) => Err(error).on("locking", &path),
+        }
+    }
+}
 
 impl StateDir {
     /// Opens a state directory; makes it, for the user alone, if it isn't there.
@@ -118,25 +167,40 @@ impl StateDir {
         rustix::fs::access(&self.path, Access::WRITE_OK | Access::EXEC_OK).on("writing into", &self.path)
     }
 
-    /// Takes the lock if nobody has it.
+    /// Takes the lock if nobody has it. `None` too when the directory is gone.
     pub(crate) fn try_lock(&self) -> Result<Option<Lock>, Error> {
+        self.lock(true)
+    }
+
+    /// Takes the lock of a directory that somebody has left; where there is none, nobody has been at work.
+    pub(crate) fn try_left_lock(&self) -> Result<Option<Lock>, Error> {
+        self.lock(false)
+    }
+
+    fn lock(&self, create: bool) -> Result<Option<Lock>, Error> {
         let path = self.file("lock");
         let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-        let file = OpenOptions::new()
+        let opened = OpenOptions::new()
             .read(true)
             .write(true)
-            .create(true)
+            .create(create)
             .truncate(false)
             .mode(0o600)
             .custom_flags(flags)
-            .open(&path)
-            .on("opening the lock", &path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            // The file may have been cleaned away meanwhile, and then this is nobody's lock.
-            Ok(()) => Ok(is_at(&file, &path).then_some(Lock(file))),
-            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => Ok(None),
-            Err(error) => Err(error).on("locking", &path),
+            .open(&path);
+        match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => {
+                let lock = Lock(opened.on("opening the lock", &path)?);
+                Ok(lock.take(self)?.then_some(lock))
+            }
         }
+    }
+
+    /// Whether this is still the directory of its path: `clean` may have removed it.
+    pub(crate) fn is_there(&self) -> bool {
+        let same = || Ok::<_, io::Error>(is_same(&self.directory.metadata()?, &fs::metadata(&self.path)?));
+        same().unwrap_or(false)
     }
 
     /// The process that holds the lock, as it wrote it down.
@@ -146,6 +210,16 @@ impl StateDir {
             .trim()
             .parse()
             .ok()
+    }
+
+    /// The supervisor that holds the lock. What is written down may be of one that was killed, and the number may have
+    /// gone to another process: this one has the lock open.
+    pub(crate) fn supervisor(&self) -> Option<u32> {
+        let pid = self.holder()?;
+        let lock = fs::canonicalize(self.file("lock")).ok()?;
+        let mut open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+        open.any(|entry| fs::read_link(entry.path()).is_ok_and(|to| to == lock))
+            .then_some(pid)
     }
 
     /// A socket's address has room for 107 bytes: this one is always short.
@@ -230,19 +304,30 @@ pub fn clean(state: &Path) -> Result<bool, Error> {
     {
         return Ok(false);
     }
-    let limit = Instant::now() + PATIENCE;
-    let mut asked = false;
+    let mut waiting = Waiting::new();
+    let mut told: Option<(u32, Instant)> = None;
     let lock = loop {
         if let Some(lock) = directory.try_lock()? {
             break lock;
         }
-        if let Some(pid) = directory.holder() {
-            let late = Instant::now() > limit;
-            if late || !std::mem::replace(&mut asked, true) {
-                signal_supervisor(&directory, pid, late)?;
-            }
+        if !directory.is_there() {
+            // Somebody else has done it.
+            return Ok(true);
         }
-        thread::sleep(POLL);
+        let supervisor = directory.supervisor();
+        match (supervisor, told) {
+            (Some(pid), Some((before, since))) if pid == before => {
+                if since.elapsed() > PATIENCE {
+                    signal(&directory, pid, Signal::KILL)?;
+                }
+            }
+            (Some(pid), _) => {
+                signal(&directory, pid, Signal::TERM)?;
+                told = Some((pid, Instant::now()));
+            }
+            (None, _) => {}
+        }
+        waiting.goes_on(&directory, supervisor.is_some())?;
     };
     delete(&directory)?;
     drop(lock);
@@ -261,9 +346,8 @@ pub(crate) fn delete(directory: &StateDir) -> Result<(), Error> {
     Ok(())
 }
 
-/// Tells the supervisor to stop; when it was told long ago, ends it, and with it QEMU.
-fn signal_supervisor(directory: &StateDir, pid: u32, late: bool) -> Result<(), Error> {
-    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+/// Sends a signal to the supervisor of a directory, unless it has ended meanwhile.
+fn signal(directory: &StateDir, pid: u32, signal: Signal) -> Result<(), Error> {
     let doing = || {
         format!(
             "stopping process {pid}, which runs the machine of {}",
@@ -273,30 +357,28 @@ fn signal_supervisor(directory: &StateDir, pid: u32, late: bool) -> Result<(), E
     let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
         return Ok(());
     };
-    let file = match pidfd_open(process, PidfdFlags::empty()) {
-        Err(rustix::io::Errno::SRCH) => return Ok(()),
-        file => file.during(doing)?,
+    let process = match pidfd_open(process, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(()),
+        process => process.during(doing)?,
     };
-    // The number may have gone to another process: the supervisor has the lock open.
-    let lock = fs::canonicalize(directory.file("lock")).during(doing)?;
-    let holds = fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| fs::read_link(entry.path()).is_ok_and(|to| to == lock))
-    });
-    if !holds {
+    // The number is its own as long as it has the lock open.
+    if directory.supervisor() != Some(pid) {
         return Ok(());
     }
-    let signal = if late { Signal::KILL } else { Signal::TERM };
-    pidfd_send_signal(file, signal).during(doing)
+    match pidfd_send_signal(process, signal) {
+        Err(Errno::SRCH) => Ok(()),
+        result => result.during(doing),
+    }
 }
 
 /// Whether the open file is the one that has this name.
 fn is_at(file: &File, path: &Path) -> bool {
-    let same = |one: fs::Metadata, other: fs::Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
-    file.metadata()
-        .and_then(|one| Ok(same(one, fs::symlink_metadata(path)?)))
-        .unwrap_or(false)
+    let same = || Ok::<_, io::Error>(is_same(&file.metadata()?, &fs::symlink_metadata(path)?));
+    same().unwrap_or(false)
+}
+
+fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Removes a file, if it is there.
@@ -420,6 +502,52 @@ mod tests {
         assert!(state.try_lock().unwrap().is_none());
         drop(lock);
         assert!(state.try_lock().unwrap().is_some());
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_has_no_lock() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("state");
+        let state = StateDir::create(&path).unwrap();
+        assert!(state.try_left_lock().unwrap().is_none(), "nobody has been here");
+        let lock = state.try_lock().unwrap().unwrap();
+        assert!(state.is_there() && lock.take(&state).unwrap());
+        assert!(clean(&root.path().join("none")).is_ok_and(|found| !found));
+        delete(&state).unwrap();
+        assert!(!state.is_there() && state.try_lock().unwrap().is_none());
+        assert!(!lock.take(&state).unwrap(), "this lock is nobody's");
+        // Another one in its place is another one.
+        StateDir::create(&path).unwrap();
+        assert!(!state.is_there());
+        // A link that leads to it is its place, too.
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(StateDir::create(&link).unwrap().is_there());
+    }
+
+    /// What is written down is of a supervisor that was killed; the one that runs writes itself down a moment later.
+    #[test]
+    fn cleaning_tells_the_supervisor_that_runs() {
+        let root = tempfile::tempdir().unwrap();
+        let state = StateDir::create(&root.path().join("state")).unwrap();
+        let Lock(lock) = state.try_lock().unwrap().unwrap();
+        let mut supervisor = std::process::Command::new("sleep")
+            .arg("1000")
+            .stdin(lock)
+            .spawn()
+            .unwrap();
+        fs::write(state.file("daemon.pid"), std::process::id().to_string()).unwrap();
+        let path = state.path().to_owned();
+        let cleaning = thread::spawn(move || clean(&path));
+        // No event tells that it has looked.
+        thread::sleep(20 * POLL);
+        fs::write(state.file("daemon.pid"), supervisor.id().to_string()).unwrap();
+        let status = supervisor.wait().unwrap();
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(Signal::TERM.as_raw())
+        );
+        assert!(cleaning.join().unwrap().unwrap() && !state.is_there());
     }
 
     #[test]

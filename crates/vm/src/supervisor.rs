@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::Shutdown;
 use serde::{Deserialize, Serialize};
 use vcontainer_wire::message::{Machine as Description, MachineRequest};
@@ -88,6 +89,8 @@ pub fn supervise() -> Result<(), Error> {
         .try_clone_to_owned()
         .during(|| "taking over the lock".into())?;
     let lock = Lock(lock.into());
+    // QEMU inherits it. When this process is killed, QEMU ends a moment later: until then nobody may boot from its disk.
+    fcntl_setfd(&lock.0, FdFlags::empty()).during(|| "taking over the lock".into())?;
     let control: OwnedFd = rustix::stdio::stdout()
         .try_clone_to_owned()
         .during(|| "taking over the conversation".into())?;
@@ -121,25 +124,33 @@ pub fn supervise() -> Result<(), Error> {
     let _ = flock(&lock.0, FlockOperation::Unlock);
     drop(control);
     if let Some((pair, disk)) = pair {
-        settle(&state, pair, disk);
+        settle(&state, &lock, pair, disk);
     }
     result.map(drop)
 }
 
 /// Writes a suspended machine out to the host's disk, and then says in its record that this is so, if nobody has
 /// started it meanwhile.
-fn settle(state: &StateDir, mut pair: Pair, disk: &str) {
-    if sync(state, disk).is_err() {
+fn settle(state: &StateDir, lock: &Lock, mut pair: Pair, disk: &str) {
+    if sync(state, disk).is_err() || !lock.take(state).unwrap_or(false) {
         return;
     }
-    if let Ok(Some(_lock)) = state.try_lock()
-        && let Ok(Some(now)) = read_json::<Pair>(&state.file("pair.json"))
+    // Whoever waits for the lock meanwhile knows for whom.
+    let _ = note_holder(state);
+    if let Ok(Some(now)) = read_json::<Pair>(&state.file("pair.json"))
         && now == pair
     {
         pair.synced = true;
         // Without it the machine boots after the host's next boot, nothing else.
         let _ = write_json(&state.file("pair.json"), &pair);
     }
+    let _ = state.remove("daemon.pid");
+}
+
+/// Writes down who holds the lock.
+fn note_holder(state: &StateDir) -> Result<(), Error> {
+    let path = state.file("daemon.pid");
+    std::fs::write(&path, format!("{}\n", std::process::id())).on("writing", &path)
 }
 
 fn tell(mut control: &UnixStream, message: &Message) {
@@ -152,9 +163,7 @@ fn tell(mut control: &UnixStream, message: &Message) {
 
 /// Runs the machine. Gives the record of the suspended machine and the name of its disk, when there is one.
 fn run(order: Order, state: &StateDir, control: &UnixStream) -> Result<Option<(Pair, &'static str)>, Error> {
-    let pid = std::process::id();
-    let path = state.file("daemon.pid");
-    std::fs::write(&path, format!("{pid}\n")).on("writing", &path)?;
+    note_holder(state)?;
     let listener = state.listen()?;
     let (events, arriving) = mpsc::channel();
     let abort = Arc::new(Abort::default());
@@ -184,7 +193,7 @@ fn run(order: Order, state: &StateDir, control: &UnixStream) -> Result<Option<(P
         description: Description {
             engine: plan.spec.engine.to_string(),
             architecture: plan.spec.arch.to_string(),
-            pid,
+            pid: std::process::id(),
             qemu_pid: qemu,
             stays: false,
             accelerator: if plan.hardware.kvm { "kvm" } else { "tcg" }.into(),

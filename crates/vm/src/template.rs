@@ -177,8 +177,7 @@ fn remove_abandoned(all: &Path) {
     let entries = fs::read_dir(all).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(MAKING)) {
         if let Ok(Some(state)) = StateDir::open(&entry.path())
-            && state.file("lock").exists()
-            && let Ok(Some(_lock)) = state.try_lock()
+            && let Ok(Some(_lock)) = state.try_left_lock()
         {
             let _ = instance::delete(&state);
         }

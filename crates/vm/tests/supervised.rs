@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let tests: [(&str, fn()); 11] = [
+    let tests: [(&str, fn()); 13] = [
         (
             "a_kernel_that_is_none_is_explained",
             a_kernel_that_is_none_is_explained,
@@ -52,6 +52,14 @@ fn main() -> ExitCode {
         (
             "a_killed_supervisor_takes_qemu_along",
             a_killed_supervisor_takes_qemu_along,
+        ),
+        (
+            "a_lock_is_held_until_qemu_is_gone",
+            a_lock_is_held_until_qemu_is_gone,
+        ),
+        (
+            "who_waits_for_a_state_that_is_cleaned_starts_anew",
+            who_waits_for_a_state_that_is_cleaned_starts_anew,
         ),
         ("a_killed_qemu_is_an_error", a_killed_qemu_is_an_error),
         (
@@ -256,6 +264,42 @@ fn a_killed_supervisor_takes_qemu_along() {
         error.contains("QEMU") && steps == [Progress::Booting],
         "{error} {steps:?}"
     );
+}
+
+/// Whoever had it earlier would boot beside a QEMU that still writes.
+fn a_lock_is_held_until_qemu_is_gone() {
+    let machine = Machine::new(Arch::Aarch64);
+    machine.with_disk();
+    machine.while_starting(|_| {
+        let pid = fs::read_to_string(machine.state().join("daemon.pid")).unwrap();
+        kill("-KILL", pid.trim().parse().unwrap());
+        let lock = File::open(machine.state().join("lock")).unwrap();
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
+        assert_eq!(qemu_below(machine.root.path()), None);
+    });
+}
+
+fn who_waits_for_a_state_that_is_cleaned_starts_anew() {
+    let machine = Machine::new(Arch::Aarch64);
+    fs::create_dir(machine.state()).unwrap();
+    let lock = File::create(machine.state().join("lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    let (waits, waiting) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        let client = scope.spawn(|| machine.connect(&mut |step| waits.send(step).unwrap()).chain());
+        assert_eq!(waiting.recv().unwrap(), Progress::WaitingForOther);
+        fs::remove_dir_all(machine.state()).unwrap();
+        drop(lock);
+        let maker = wait(|| qemu_below(machine.root.path()));
+        kill("-KILL", maker);
+        // The one that makes the template is followed by one that boots without.
+        kill(
+            "-KILL",
+            wait(|| qemu_below(machine.root.path()).filter(|pid| *pid != maker)),
+        );
+        let error = client.join().unwrap();
+        assert!(error.contains("QEMU was ended by signal 9"), "{error}");
+    });
 }
 
 fn a_killed_qemu_is_an_error() {
