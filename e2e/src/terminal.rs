@@ -163,6 +163,8 @@ mod tests {
         terminal.press("word\n").unwrap();
         terminal.until("got word").unwrap();
         terminal.resize(40, 120).unwrap();
+        // bash runs the trap when `read` returns.
+        terminal.press("\n").unwrap();
         terminal.until("40 120").unwrap();
         terminal.press("q\n").unwrap();
         let (status, _) = terminal.end().unwrap();

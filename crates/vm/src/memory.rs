@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, ioctl_ficlone, seek};
+use rustix::io::Errno;
 
 use crate::error::{During, Error};
 
@@ -15,10 +16,23 @@ pub(crate) fn create(path: &Path, size: u64, reserve: bool) -> Result<(), Error>
     let file = new_file(path).on("making the machine's memory file", path)?;
     file.set_len(size).on("sizing the machine's memory file", path)?;
     if reserve {
-        fill(&file, size).on("reserving room for the machine's memory in", path)
+        keep_room(&file, size, path)
     } else {
         Ok(())
     }
+}
+
+/// Reserves room for all of a memory file. Without success it takes none: the disk is somebody else's too.
+fn keep_room(file: &File, size: u64, path: &Path) -> Result<(), Error> {
+    let filled = fill(file, size);
+    if filled.is_err() {
+        let _ = std::fs::remove_file(path);
+    }
+    let doing = format!(
+        "reserving {} MiB for the machine's memory (see --memory) in",
+        size >> 20
+    );
+    filled.on(&doing, path)
 }
 
 /// Gives each hole of the file room on the disk.
@@ -41,7 +55,7 @@ pub(crate) fn copy(from: &Path, to: &Path, reserve: bool) -> Result<(), Error> {
         copy_data(&source, &target, size).during(doing)?;
     }
     if reserve {
-        fill(&target, size).during(doing)
+        keep_room(&target, size, to)
     } else {
         Ok(())
     }
@@ -52,13 +66,31 @@ fn copy_data(source: &File, target: &File, size: u64) -> io::Result<()> {
         let (mut from, mut to) = (start, start);
         while from < end {
             let length = usize::try_from(end - from).unwrap_or(usize::MAX).min(1 << 30);
-            let copied = rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), length)?;
-            if copied == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            match rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), length) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                // Not between these two file systems.
+                Err(Errno::XDEV | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                    return copy_bytes(source, target, from, end);
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
     })
+}
+
+/// The same, by reading and writing.
+fn copy_bytes(source: &File, target: &File, mut at: u64, end: u64) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    while at < end {
+        let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+        let piece = buffer.get_mut(..length).unwrap_or_default();
+        source.read_exact_at(piece, at)?;
+        target.write_all_at(piece, at)?;
+        at += length as u64;
+    }
+    Ok(())
 }
 
 /// Gives blocks of zeros in the file back to the disk, so that copies are small.
@@ -150,6 +182,29 @@ mod tests {
         assert!(std::fs::read(&one).unwrap() == std::fs::read(&two).unwrap());
         assert!(two.metadata().unwrap().blocks() * 512 < 1 << 20);
         assert!(copy(&one, &two, false).is_err(), "never over another file");
+    }
+
+    #[test]
+    fn bytes_are_copied_where_the_kernel_cannot() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, two) = (directory.path().join("one"), directory.path().join("two"));
+        let content: Vec<u8> = (0..3_000_000_u32).map(|number| number.to_le_bytes()[1]).collect();
+        std::fs::write(&one, &content).unwrap();
+        create(&two, content.len() as u64, false).unwrap();
+        let target = OpenOptions::new().write(true).open(&two).unwrap();
+        copy_bytes(&File::open(&one).unwrap(), &target, 5, content.len() as u64).unwrap();
+        let copied = std::fs::read(&two).unwrap();
+        assert!(copied[..5] == [0; 5] && copied[5..] == content[5..]);
+    }
+
+    #[test]
+    fn memory_that_finds_no_room_takes_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("memory");
+        // No file system has so much.
+        let error = create(&path, 1 << 60, true).unwrap_err().chain();
+        assert!(error.contains("--memory") || error.contains("sizing"), "{error}");
+        assert!(!path.exists() || error.contains("sizing"), "{error}");
     }
 
     #[test]

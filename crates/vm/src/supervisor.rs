@@ -228,7 +228,7 @@ fn run(order: Order, state: &StateDir, control: &UnixStream) -> Result<Option<(P
 
     let stateless = plan.spec.place == Place::Stateless;
     let disk = StateDir::disk_name(plan.spec.engine);
-    let (result, waiting) = match outcome {
+    let (result, mut waiting) = match outcome {
         Outcome::Ended => {
             // The reason must be known before the conversation breaks.
             let why = machine.kill("the machine ended");
@@ -247,6 +247,11 @@ fn run(order: Order, state: &StateDir, control: &UnixStream) -> Result<Option<(P
         }
     };
     drop(agent);
+    // Others may have asked for the same meanwhile.
+    waiting.extend(arriving.try_iter().filter_map(|event| match event {
+        Event::Stop(sender) => sender,
+        _ => None,
+    }));
     for sender in waiting {
         let _ = sender.reply(match &result {
             Ok(_) => Reply::Done,

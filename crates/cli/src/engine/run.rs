@@ -172,7 +172,10 @@ impl Run<'_> {
                 let code = session::run(session.machine.mux(), exec, feed, &mut outputs)?.shell_code();
                 if code == 0 {
                     let size = file.finish()?;
-                    print(&format!("Saved to {} ({})\n", path.display(), bytes(size)))?;
+                    // Whoever reads a pipe or a device wants the archive and nothing else.
+                    if path.is_file() {
+                        print(&format!("Saved to {} ({})\n", path.display(), bytes(size)))?;
+                    }
                 }
                 code
             }

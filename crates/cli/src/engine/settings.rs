@@ -123,6 +123,14 @@ impl Settings {
             };
         let root = around.folder.join(root);
         let named = options.state_dir.is_some() || options.instance.is_some();
+        for (option, path) in [
+            ("--storage", &options.storage),
+            ("--input-storage", &options.input_storage),
+        ] {
+            if path.as_deref() == Some(Path::new("-")) {
+                bail!("{option} takes a file, and no stream: `./-` is a file of this name");
+            }
+        }
         if options.stateless && named {
             bail!(
                 "--stateless leaves nothing behind, and --state-dir and --instance say where: give only one of them"

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{BufReader, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use vcontainer_guest::Engine;
@@ -16,6 +17,10 @@ use vcontainer_wire::{Exec, ExitStatus};
 use crate::engine::host_file::{self, NewFile};
 use crate::engine::machine::Machine;
 use crate::engine::session::{self, Feed, Outputs};
+
+/// How long tidying up after a container may take.
+const TIDYING: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(10);
 
 /// Where a guest has its store, and a place for a folder on the same disk.
 fn places(engine: Engine) -> (&'static str, &'static str) {
@@ -51,13 +56,7 @@ esac
 /// # Errors
 /// Containers run, the machine breaks, or the file cannot be written.
 pub fn save(machine: &Machine, file: NewFile) -> Result<u64> {
-    let status = machine.status()?;
-    if status.containers > 0 {
-        bail!(
-            "the store cannot be written while containers run ({} do): stop them first",
-            status.containers
-        );
-    }
+    wait_for_rest(machine)?;
     let mut file = file;
     let mut told = Vec::new();
     let exec = Exec {
@@ -77,6 +76,35 @@ pub fn save(machine: &Machine, file: NewFile) -> Result<u64> {
         );
     }
     file.finish()
+}
+
+/// Waits until nothing of a container is at work any more: when one has ended, the process that looks after it still
+/// tidies up for a moment.
+fn wait_for_rest(machine: &Machine) -> Result<()> {
+    if machine.status()?.containers == 0 {
+        return Ok(());
+    }
+    let mut running = Vec::new();
+    let mut outputs = Outputs {
+        out: &mut running,
+        error: &mut std::io::sink(),
+    };
+    let exec = Exec {
+        argv: words(&[&machine.engine().to_string(), "ps", "--quiet"]),
+        needs_engine: true,
+        ..Exec::default()
+    };
+    session::run(machine.mux(), exec, None, &mut outputs)?;
+    let running = running.iter().filter(|byte| **byte == b'\n').count();
+    let limit = Instant::now() + TIDYING;
+    while running == 0 && Instant::now() < limit {
+        if machine.status()?.containers == 0 {
+            return Ok(());
+        }
+        // No event tells.
+        std::thread::sleep(POLL);
+    }
+    bail!("the store cannot be written while containers run ({running} do): stop them first")
 }
 
 /// A tar that a store can start from.

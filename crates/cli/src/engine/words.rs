@@ -316,6 +316,13 @@ impl EngineCommand {
             if option.is(&["mount"]) {
                 check_mount(value)?;
             }
+            if option.is(&["cidfile", "env-file", "label-file"]) {
+                bail!(
+                    "`--{}` names a file of this computer, which the engine in the machine cannot see: give its content \
+                     as options, and take the ID from `run -d`",
+                    option.name
+                );
+            }
             self.publishes |=
                 option.is(&["p", "publish"]) || (option.is(&["P", "publish-all"]) && option.on());
         }

@@ -211,6 +211,8 @@ fn paths_of_this_computer_are_refused_not_misunderstood() {
         &["run", "-v", "/home/me:/x", "i"][..],
         &["run", "-v=./x:/x:ro", "i"],
         &["run", "--volume", "/a b:/x", "i"],
+        &["run", "--env-file", "e.env", "i"],
+        &["create", "--cidfile=id", "i"],
         &["create", "--mount", "type=bind,source=/srv,target=/x", "i"],
     ] {
         assert!(error(words).contains("of this computer"), "{words:?}");
