@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::PipeFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getppid, pidfd_open, pidfd_send_signal, set_parent_process_death_signal,
+};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -79,15 +81,20 @@ impl Machine {
         let trouble = Arc::new(Mutex::new(None));
         let seen = Arc::clone(&trouble);
         let pid = child.id();
+        let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+        let mut guard = Unowned(Some(child));
+        let process = process.during(|| "watching QEMU".into())?;
         let started = Qmp::start(control, move |event| match event {
             Some(event) => {
                 if note_trouble(event, &seen) {
+                    // The guest stands still: whoever waits for its agent, in a start or a suspend too, would wait for
+                    // ever.
+                    let _ = pidfd_send_signal(&process, Signal::KILL);
                     ended(pid);
                 }
             }
             None => ended(pid),
         });
-        let mut guard = Unowned(Some(child));
         let qmp = started.map_err(|_| {
             guard.end();
             Error::NotStarted(tail(launch.directory, "QEMU did not start"))
@@ -264,6 +271,12 @@ impl Unowned {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+impl Drop for Unowned {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
