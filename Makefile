@@ -3,13 +3,16 @@ XTASK := cargo xtask
 PREFIX ?= /usr/local
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## bundle two aarch64 images into a Debian arm64 root filesystem and run them in aarch64 machines (no root needed)
 	@$(XTASK) demo
 
 test: ## set up what the tests need and run every test (engine tests need root; skipped by name without it)
 	@$(XTASK) test
+
+test-long: ## kill machines at fifty random moments and look for what is lost (half an hour or more)
+	@$(XTASK) test-long
 
 check: ## formatting, clippy, licences and sources of dependencies, the rule between the crates
 	@$(XTASK) check
@@ -29,4 +32,4 @@ fuzz: ## run the fuzz targets for a minute each (needs a nightly compiler and ca
 clean: ## remove build output and everything cached (Debian root filesystems too)
 	@$(XTASK) clean
 
-.PHONY: help demo test check bench man install fuzz clean
+.PHONY: help demo test test-long check bench man install fuzz clean

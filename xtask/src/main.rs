@@ -47,6 +47,11 @@ const TASKS: &[Task] = &[
         run: test::run,
     },
     Task {
+        name: "test-long",
+        summary: "machines killed at fifty random moments; further words go to the test",
+        run: test::long,
+    },
+    Task {
         name: "bench",
         summary: "comparisons of speed and memory; words choose among them",
         run: bench::run,

@@ -53,6 +53,30 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// How many machines, supervisors and clients the long run kills, unless `VCONTAINER_ROUNDS` says otherwise.
+const ROUNDS: &str = "50";
+
+/// `cargo xtask test-long`: kills at random moments, more of them than `test` has time for.
+pub(crate) fn long(arguments: &[String]) -> Result<()> {
+    setup::run(&[])?;
+    agent::run(&[])?;
+    let rounds = std::env::var("VCONTAINER_ROUNDS").unwrap_or_else(|_| ROUNDS.to_owned());
+    Command::new("cargo")
+        .args([
+            "test",
+            "--package",
+            "e2e",
+            "--test",
+            "vm",
+            "--",
+            "--nocapture",
+            "killed",
+        ])
+        .args(arguments)
+        .env("VCONTAINER_ROUNDS", rounds)
+        .run()
+}
+
 /// Sums of all test binaries, read from what they print.
 #[derive(Default, Debug, PartialEq)]
 struct Tally {
