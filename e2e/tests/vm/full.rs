@@ -97,6 +97,17 @@ fn fails(machine: &Machine<'_>, words: &[&str], said: &str) -> Result<()> {
     machine.person.alone()
 }
 
+/// It fails because of the machine, and says all of this.
+fn tells(machine: &Machine<'_>, words: &[&str], said: &[&str]) -> Result<()> {
+    let outcome = machine.command(words).outcome()?;
+    let tells = said.iter().all(|part| outcome.stderr.contains(part));
+    ensure!(
+        outcome.status.code() == Some(125) && outcome.stdout.is_empty() && tells,
+        "{outcome:#?}"
+    );
+    machine.person.alone()
+}
+
 fn during_import(machine: &Machine<'_>, small: &Small, first: &Imported) -> Result<()> {
     small.fill(8 << 20)?;
     let (words, second) = machine.image(2, 60_000_000, Way::Vimport)?;
@@ -113,7 +124,14 @@ fn during_import(machine: &Machine<'_>, small: &Small, first: &Imported) -> Resu
 fn during_suspend(machine: &Machine<'_>, small: &Small, images: &[Imported]) -> Result<()> {
     machine.has(images)?;
     small.fill(0)?;
-    fails(machine, &["vmemres", "stop"], "?")?;
+    tells(
+        machine,
+        &["vmemres", "stop"],
+        &[
+            "No space left on device",
+            "the next command boots it from its disk",
+        ],
+    )?;
     small.make_room()?;
     machine.has(images)
 }
@@ -123,7 +141,17 @@ fn at_the_first_start(machine: &Machine<'_>, small: &Small) -> Result<()> {
         state: small.mount.path().join("other"),
         ..*machine
     };
-    fails(&other, &["images"], "?")?;
-    ensure!(names(&other.state)?.is_empty());
+    tells(
+        &other,
+        &["images"],
+        &["No space left on device", "--memory", "other/memory"],
+    )?;
+    let left = names(&other.state)?;
+    ensure!(
+        !left
+            .iter()
+            .any(|name| name == "memory" || name.contains("state.img")),
+        "what takes room was left: {left:?}"
+    );
     Ok(())
 }
