@@ -48,6 +48,11 @@ fn content(first: &[u8]) -> Content {
     }
 }
 
+/// Engines record a layer as whole without having written its files out, and take it for whole after a power cut. With
+/// delayed allocation these files would be empty then; without it what a record is about is on the disk before the record
+/// is (`data=ordered`).
+const OPTIONS: &std::ffi::CStr = c"nodelalloc";
+
 /// Mounts the state disk, after making its file system (blank) or mending it (the file system says it has errors).
 /// The journal is replayed by the mount.
 ///
@@ -87,7 +92,7 @@ pub fn mount_state(children: &Arc<Children>, target: &str) -> Result<(), Failure
         }
     }
     fs::create_dir_all(target).doing(format!("making {target}"))?;
-    let mount = || rustix::mount::mount(&device, target, "ext4", MountFlags::NOATIME, None);
+    let mount = || rustix::mount::mount(&device, target, "ext4", MountFlags::NOATIME, OPTIONS);
     match mount() {
         Ok(()) => Ok(()),
         Err(_) if !checked => {
