@@ -94,6 +94,7 @@ impl Relay {
     /// The machine has ended or is about to: why, for whoever still waits for something.
     pub(crate) fn ended(&self, why: &str) {
         self.state().ended.get_or_insert_with(|| why.to_owned());
+        self.shared.changed.notify_all();
     }
 
     /// Waits until no channel is open any more, so that everybody has been told.
@@ -125,7 +126,7 @@ impl Relay {
             (state, _) = self
                 .shared
                 .changed
-                .wait_timeout(state, left.min(Duration::from_millis(10)))
+                .wait_timeout(state, left)
                 .unwrap_or_else(PoisonError::into_inner);
         }
         let message = state
