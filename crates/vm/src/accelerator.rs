@@ -14,7 +14,7 @@ use vcontainer_guest::Arch;
 
 use crate::error::{During, Error};
 use crate::instance::{read_json, write_json};
-use crate::machine::ends_within;
+use crate::machine::{ends_within, tied};
 use crate::pair::host_boot;
 use crate::progress::Progress;
 use crate::qemu::Qemu;
@@ -32,11 +32,12 @@ struct Remembered {
     trouble: Option<String>,
 }
 
-/// Whether to use KVM.
+/// Whether to use KVM. `program` is our own, which has the hidden sub-commands.
 pub(crate) fn choose(
     wish: Accelerator,
     arch: Arch,
     qemu: &Qemu,
+    program: &Path,
     cache: &Path,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<bool, Error> {
@@ -62,7 +63,7 @@ pub(crate) fn choose(
         Some(known) => known.trouble,
         None => {
             progress(Progress::Probing);
-            let trouble = match try_kvm(arch, &qemu.program, cache) {
+            let trouble = match try_kvm(arch, tied(program, &qemu.program), cache) {
                 Err(error) if wish == Accelerator::Auto => {
                     Some(format!("it cannot be tried: {}", error.chain()))
                 }
@@ -120,7 +121,7 @@ fn kernel() -> String {
 }
 
 /// Runs the small guest. Gives why KVM can't be used, if so.
-fn try_kvm(arch: Arch, qemu: &Path, cache: &Path) -> Result<Option<String>, Error> {
+fn try_kvm(arch: Arch, qemu: Command, cache: &Path) -> Result<Option<String>, Error> {
     match OpenOptions::new().read(true).write(true).open("/dev/kvm") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Ok(Some("there is no /dev/kvm".into()));
@@ -133,7 +134,7 @@ fn try_kvm(arch: Arch, qemu: &Path, cache: &Path) -> Result<Option<String>, Erro
 
 fn run_trial(
     arch: Arch,
-    qemu: &Path,
+    mut qemu: Command,
     accelerator: &str,
     cpu: &str,
     cache: &Path,
@@ -148,28 +149,26 @@ fn run_trial(
     let firmware = directory.path().join("firmware");
     fs::write(&firmware, payload(arch)).during(doing)?;
     let log = directory.path().join("log");
-    let mut command = Command::new(qemu);
-    command
-        .args([
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-m",
-            "32M",
-            "-no-reboot",
-        ])
-        .args(["-accel", accelerator, "-cpu", cpu, "-bios", "firmware"])
-        .args(match (arch, accelerator) {
-            (Arch::X86_64, _) => &["-machine", "pc", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"][..],
-            (Arch::Aarch64, "kvm") => &["-machine", "virt,gic-version=host"][..],
-            (Arch::Aarch64, _) => &["-machine", "virt"][..],
-        })
-        .current_dir(directory.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(File::create(&log).during(doing)?);
-    let mut child = command.spawn().on("starting", qemu)?;
+    qemu.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-m",
+        "32M",
+        "-no-reboot",
+    ])
+    .args(["-accel", accelerator, "-cpu", cpu, "-bios", "firmware"])
+    .args(match (arch, accelerator) {
+        (Arch::X86_64, _) => &["-machine", "pc", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"][..],
+        (Arch::Aarch64, "kvm") => &["-machine", "virt,gic-version=host"][..],
+        (Arch::Aarch64, _) => &["-machine", "virt"][..],
+    })
+    .current_dir(directory.path())
+    .stdin(Stdio::null())
+    .stdout(Stdio::null())
+    .stderr(File::create(&log).during(doing)?);
+    let mut child = qemu.spawn().during(doing)?;
     let ended = ends_within(&child, patience);
     let _ = child.kill();
     let status = child.wait().during(doing)?;
@@ -272,7 +271,7 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         run_trial(
             arch,
-            Path::new(&path),
+            Command::new(&path),
             "tcg",
             cpu,
             cache.path(),
@@ -304,7 +303,7 @@ mod tests {
         let own: Arch = std::env::consts::ARCH.parse().unwrap();
         let mut told = Vec::new();
         let cache = Path::new("/dev/null/cache");
-        let kvm = choose(Accelerator::Auto, own, &qemu, cache, &mut |progress| {
+        let kvm = choose(Accelerator::Auto, own, &qemu, cache, cache, &mut |progress| {
             told.push(progress);
         });
         assert!(!kvm.unwrap());
@@ -324,8 +323,8 @@ mod tests {
         };
         let mut quiet = |progress| panic!("{progress:?}");
         let cache = Path::new("/nonexistent");
-        assert!(!choose(Accelerator::Tcg, foreign, &qemu, cache, &mut quiet).unwrap());
-        assert!(!choose(Accelerator::Auto, foreign, &qemu, cache, &mut quiet).unwrap());
-        assert!(choose(Accelerator::Kvm, foreign, &qemu, cache, &mut quiet).is_err());
+        assert!(!choose(Accelerator::Tcg, foreign, &qemu, cache, cache, &mut quiet).unwrap());
+        assert!(!choose(Accelerator::Auto, foreign, &qemu, cache, cache, &mut quiet).unwrap());
+        assert!(choose(Accelerator::Kvm, foreign, &qemu, cache, cache, &mut quiet).is_err());
     }
 }

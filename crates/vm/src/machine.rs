@@ -66,11 +66,7 @@ impl Machine {
             .mode(0o600)
             .open(&path)
             .on("opening", &path)?;
-        let child = Command::new(launch.program)
-            .arg0("vcontainer")
-            .arg(crate::QEMU)
-            .arg(std::process::id().to_string())
-            .arg(launch.qemu)
+        let child = tied(launch.program, launch.qemu)
             .args(&launch.arguments)
             .current_dir(launch.directory)
             .stdin(OwnedFd::from(agent_of_qemu))
@@ -377,6 +373,17 @@ pub(crate) fn within<T: Send + 'static>(
         let _ = sender.send(body());
     })?;
     Ok(receiver.recv_timeout(patience).ok())
+}
+
+/// A QEMU that dies with the *thread* that starts it. `program` is our own, which has the hidden sub-command.
+pub(crate) fn tied(program: &Path, qemu: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .arg0("vcontainer")
+        .arg(crate::QEMU)
+        .arg(std::process::id().to_string())
+        .arg(qemu);
+    command
 }
 
 /// Becomes QEMU: `words` are the process that owns it, the program and its arguments. QEMU is killed when the owner

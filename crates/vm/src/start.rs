@@ -114,7 +114,14 @@ impl Plan {
         }
         let qemu = Qemu::find(spec.arch, &spec.search_path, &spec.cache)?;
         let image_program = find_image_program(&spec.search_path)?;
-        let kvm = accelerator::choose(spec.accelerator, spec.arch, &qemu, &spec.cache, progress)?;
+        let kvm = accelerator::choose(
+            spec.accelerator,
+            spec.arch,
+            &qemu,
+            &spec.program,
+            &spec.cache,
+            progress,
+        )?;
         let hardware = Hardware {
             arch: spec.arch,
             kvm,

@@ -77,7 +77,15 @@ fn main() -> ExitCode {
             Ok(())
         })
     };
-    libtest_mimic::run(&Arguments::from_args(), tests.map(trial).into()).exit_code()
+    let mut trials: Vec<Trial> = tests.map(trial).into();
+    let kvm = File::options().read(true).write(true).open("/dev/kvm").is_ok();
+    let name = "a_killed_supervisor_takes_its_trial_of_kvm_along";
+    trials.push(
+        trial((name, a_killed_supervisor_takes_its_trial_of_kvm_along))
+            .with_kind(if kvm { "" } else { "needs /dev/kvm" })
+            .with_ignored_flag(!kvm),
+    );
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
 /// A machine whose kernel does nothing for ever.
@@ -277,6 +285,36 @@ fn a_lock_is_held_until_qemu_is_gone() {
         flock(&lock, FlockOperation::LockExclusive).unwrap();
         assert_eq!(qemu_below(machine.root.path()), None);
     });
+}
+
+/// A QEMU that hangs where it tries KVM.
+fn a_killed_supervisor_takes_its_trial_of_kvm_along() {
+    let mut machine = Machine::new(std::env::consts::ARCH.parse().unwrap());
+    machine.spec.accelerator = Accelerator::Auto;
+    let bin = machine.root.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let qemu = bin.join(format!("qemu-system-{}", std::env::consts::ARCH));
+    let script =
+        "#!/bin/sh\n[ \"$1\" = --version ] && echo QEMU emulator version 10.0.0 && exit\nexec sleep 1000\n";
+    fs::write(&qemu, script).unwrap();
+    fs::set_permissions(&qemu, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    machine.spec.search_path.insert(0, bin);
+    let cache = fs::canonicalize(machine.root.path()).unwrap().join("cache");
+    let tried = || {
+        fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+            let runs_there = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&cache));
+            runs_there.then(|| entry.file_name())
+        })
+    };
+    thread::scope(|scope| {
+        let client = scope.spawn(|| machine.error());
+        wait(tried);
+        let pid = fs::read_to_string(machine.state().join("daemon.pid")).unwrap();
+        kill("-KILL", pid.trim().parse().unwrap());
+        let error = client.join().unwrap();
+        assert!(error.contains("ended before the machine was ready"), "{error}");
+    });
+    wait(|| tried().is_none().then_some(()));
 }
 
 fn who_waits_for_a_state_that_is_cleaned_starts_anew() {
