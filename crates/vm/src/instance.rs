@@ -94,10 +94,14 @@ impl Waiting {
 }
 
 impl Lock {
-    /// Takes the lock (again) if nobody has it.
+    /// Takes the lock again if nobody has it.
     pub(crate) fn take(&self, state: &StateDir) -> Result<bool, Error> {
+        self.flock(state, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn flock(&self, state: &StateDir, how: FlockOperation) -> Result<bool, Error> {
         let path = state.file("lock");
-        match flock(&self.0, FlockOperation::NonBlockingLockExclusive) {
+        match flock(&self.0, how) {
             // The file may have been cleaned away meanwhile, and then this is nobody's lock.
             Ok(()) => Ok(is_at(&self.0, &path)),
             Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(false),
@@ -169,20 +173,26 @@ impl StateDir {
 
     /// Takes the lock if nobody has it. `None` too when the directory is gone.
     pub(crate) fn try_lock(&self) -> Result<Option<Lock>, Error> {
-        self.lock(true)
+        self.lock(true, FlockOperation::NonBlockingLockExclusive)
     }
 
     /// Takes the lock of a directory that somebody has left; where there is none, nobody has been at work.
     pub(crate) fn try_left_lock(&self) -> Result<Option<Lock>, Error> {
-        self.lock(false)
+        self.lock(false, FlockOperation::NonBlockingLockExclusive)
     }
 
-    fn lock(&self, create: bool) -> Result<Option<Lock>, Error> {
+    /// Shares the lock with others that only read, if nobody has it for himself.
+    pub(crate) fn share_lock(&self) -> Result<Option<Lock>, Error> {
+        self.lock(false, FlockOperation::NonBlockingLockShared)
+    }
+
+    fn lock(&self, create: bool, how: FlockOperation) -> Result<Option<Lock>, Error> {
         let path = self.file("lock");
         let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
         let opened = OpenOptions::new()
             .read(true)
-            .write(true)
+            // Who only reads may not be allowed more.
+            .write(!matches!(how, FlockOperation::NonBlockingLockShared))
             .create(create)
             .truncate(false)
             .mode(0o600)
@@ -192,7 +202,7 @@ impl StateDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             opened => {
                 let lock = Lock(opened.on("opening the lock", &path)?);
-                Ok(lock.take(self)?.then_some(lock))
+                Ok(lock.flock(self, how)?.then_some(lock))
             }
         }
     }

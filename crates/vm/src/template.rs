@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use tempfile::TempDir;
 use vcontainer_wire::Request;
 
 use crate::disk::Stamp;
 use crate::error::{During, Error};
-use crate::instance::{self, Owner, StateDir, read_json, write_json};
+use crate::instance::{self, Lock, Owner, StateDir, read_json, write_json};
 use crate::memory;
 use crate::pair::{FORMAT, Pair};
 use crate::progress::Progress;
@@ -21,11 +22,12 @@ const KEPT: usize = 3;
 /// How the names of directories begin in which a template is being made.
 const MAKING: &str = ".making-";
 
-/// A template, whole and on the disk.
+/// A template, whole and on the disk. It is not removed as long as this is held.
 pub(crate) struct Template {
     state: StateDir,
     disk: &'static str,
     pair: Pair,
+    _used: Lock,
 }
 
 /// Gives the template of a machine; makes it when there is none.
@@ -60,16 +62,13 @@ pub(crate) fn ensure(plan: &Plan, progress: &mut dyn FnMut(Progress)) -> Result<
     }
     remove_abandoned(&all);
     progress(Progress::MakingTemplate);
-    let making = tempfile::Builder::new()
-        .prefix(MAKING)
-        .tempdir_in(&all)
-        .on("making a directory in", &all)?;
+    let (making, held) = held_directory(&all)?;
     make(plan, making.path(), progress)?;
     if path.exists() {
         fs::remove_dir_all(&path).on("removing the damaged template", &path)?;
     }
     fs::rename(making.path(), &path).on("renaming to", &path)?;
-    drop(making.keep());
+    drop((making.keep(), held));
     prune(&all, &kind, &path);
     open(plan, &path)?.ok_or_else(|| Error::Unusable {
         path,
@@ -89,14 +88,35 @@ fn open(plan: &Plan, path: &Path) -> Result<Option<Template>, Error> {
         && pair.synced
         && Stamp::of(&state.file(disk)).is_ok_and(|found| found == pair.disk)
         && fs::metadata(state.file("memory")).is_ok_and(|found| found.len() == pair.memory.1);
-    Ok(whole.then_some(Template { state, disk, pair }))
+    // Somebody may be about to remove it.
+    match whole.then(|| state.share_lock()).transpose()?.flatten() {
+        Some(used) => Ok(Some(Template {
+            state,
+            disk,
+            pair,
+            _used: used,
+        })),
+        None => Ok(None),
+    }
+}
+
+/// A new directory that is held as long as the lock is: without it, it is abandoned.
+fn held_directory(all: &Path) -> Result<(TempDir, Lock), Error> {
+    loop {
+        let made = tempfile::Builder::new()
+            .prefix(MAKING)
+            .tempdir_in(all)
+            .on("making a directory in", all)?;
+        // Who looks for abandoned ones may have been faster.
+        if let Some(lock) = StateDir::create(made.path())?.try_lock()? {
+            return Ok((made, lock));
+        }
+    }
 }
 
 /// Boots a machine for the first time, until its engine is ready, and suspends it.
 fn make(plan: &Plan, path: &Path, progress: &mut dyn FnMut(Progress)) -> Result<(), Error> {
     let state = StateDir::create(path)?;
-    // Held as long as this goes on: a directory without it is abandoned.
-    let _lock = state.try_lock()?;
     let mut spec = plan.spec.clone();
     spec.place = Place::Persistent(path.to_owned());
     state.claim(Owner {
@@ -158,17 +178,26 @@ impl Template {
         })
     }
 
-    /// Copies memory and disk; gives the state of the devices. The disk comes last: with it there is a state.
+    /// Copies memory and disk; gives the state of the devices. The disk comes last: with it there is a state. After an
+    /// error there is neither.
     pub(crate) fn copy_into(&self, state: &StateDir, disk: &str) -> Result<Vec<u8>, Error> {
-        let devices = self.devices()?;
-        state.remove("memory")?;
-        memory::copy(&self.memory(), &state.file("memory"), true)?;
         let new = format!("{disk}.new");
-        state.remove(&new)?;
-        memory::copy(&self.disk(), &state.file(&new), false)?;
-        let (from, to) = (state.file(&new), state.file(disk));
-        fs::rename(&from, &to).on("renaming to", &to)?;
-        Ok(devices)
+        let copy = || {
+            let devices = self.devices()?;
+            for name in ["memory", &new] {
+                state.remove(name)?;
+            }
+            memory::copy(&self.memory(), &state.file("memory"), true)?;
+            memory::copy(&self.disk(), &state.file(&new), false)?;
+            let (from, to) = (state.file(&new), state.file(disk));
+            fs::rename(&from, &to).on("renaming to", &to)?;
+            Ok(devices)
+        };
+        copy().inspect_err(|_| {
+            for name in ["memory", &new] {
+                let _ = state.remove(name);
+            }
+        })
     }
 }
 
@@ -184,7 +213,8 @@ fn remove_abandoned(all: &Path) {
     }
 }
 
-/// Removes templates of builds and options that were not used for long. A machine that runs from one keeps its files.
+/// Removes the oldest templates of other builds and options, but none from which somebody is about to start. A machine
+/// that runs from one keeps its files.
 fn prune(all: &Path, kind: &str, newest: &Path) {
     let Ok(entries) = fs::read_dir(all) else { return };
     let mut others: Vec<(std::time::SystemTime, PathBuf)> = entries
@@ -201,7 +231,58 @@ fn prune(all: &Path, kind: &str, newest: &Path) {
     others.sort();
     let surplus = others.len().saturating_sub(KEPT - 1);
     for (_, path) in others.into_iter().take(surplus) {
-        // What can't be removed takes room, nothing else.
-        let _ = fs::remove_dir_all(path);
+        if let Ok(Some(state)) = StateDir::open(&path)
+            && let Ok(Some(_lock)) = state.try_left_lock()
+        {
+            // What can't be removed takes room, nothing else.
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_used_is_not_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let all = root.path();
+        let names = [
+            "docker-a-1",
+            "docker-a-2",
+            "docker-a-3",
+            "docker-a-4",
+            "podman-a-1",
+        ];
+        for name in names {
+            let state = StateDir::create(&all.join(name)).unwrap();
+            drop(state.try_lock().unwrap().unwrap());
+            // The order of the times is that of the names.
+            let time =
+                std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(name.as_bytes()[9].into());
+            let directory = fs::File::open(all.join(name)).unwrap();
+            directory.set_modified(time).unwrap();
+        }
+        let left = || names.map(|name| all.join(name).exists());
+        let first = StateDir::open(&all.join("docker-a-1")).unwrap().unwrap();
+        let used = first.share_lock().unwrap().unwrap();
+        prune(all, "docker-a-", &all.join("docker-a-4"));
+        assert_eq!(left(), [true; 5], "one too many, and it is used");
+        drop(used);
+        prune(all, "docker-a-", &all.join("docker-a-4"));
+        assert_eq!(left(), [false, true, true, true, true]);
+    }
+
+    #[test]
+    fn what_is_being_made_is_not_abandoned() {
+        let root = tempfile::tempdir().unwrap();
+        let (making, held) = held_directory(root.path()).unwrap();
+        fs::write(making.path().join("memory"), "half").unwrap();
+        remove_abandoned(root.path());
+        assert!(making.path().join("memory").exists());
+        drop(held);
+        remove_abandoned(root.path());
+        assert!(!making.path().exists());
     }
 }
