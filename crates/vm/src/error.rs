@@ -144,6 +144,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a file system is full.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+
     /// This error and what lies below it, in one line.
     #[must_use]
     pub fn chain(&self) -> String {

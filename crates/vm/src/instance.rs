@@ -431,7 +431,9 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Err
         file.sync_all()?;
         fs::rename(&new, path)
     };
-    write().on("writing", path)
+    write()
+        .inspect_err(|_| drop(fs::remove_file(&new)))
+        .on("writing", path)
 }
 
 #[cfg(test)]

@@ -24,10 +24,7 @@ pub(crate) fn create(path: &Path, size: u64, reserve: bool) -> Result<(), Error>
 
 /// Reserves room for all of a memory file. Without success it takes none: the disk is somebody else's too.
 fn keep_room(file: &File, size: u64, path: &Path) -> Result<(), Error> {
-    let filled = fill(file, size);
-    if filled.is_err() {
-        let _ = std::fs::remove_file(path);
-    }
+    let filled = fill(file, size).inspect_err(|_| drop(std::fs::remove_file(path)));
     let doing = format!(
         "reserving {} MiB for the machine's memory (see --memory) in",
         size >> 20
@@ -49,16 +46,21 @@ pub(crate) fn copy(from: &Path, to: &Path, reserve: bool) -> Result<(), Error> {
     let doing = || format!("copying {} to {}", from.display(), to.display());
     let source = File::open(from).during(doing)?;
     let target = new_file(to).during(doing)?;
-    let size = source.metadata().during(doing)?.len();
-    if ioctl_ficlone(&target, &source).is_err() {
-        target.set_len(size).during(doing)?;
-        copy_data(&source, &target, size).during(doing)?;
-    }
-    if reserve {
-        keep_room(&target, size, to)
-    } else {
-        Ok(())
-    }
+    let copy = || {
+        let size = source.metadata().during(doing)?.len();
+        let shared = ioctl_ficlone(&target, &source).is_ok();
+        if !shared {
+            target.set_len(size).during(doing)?;
+        }
+        if reserve {
+            keep_room(&target, size, to)?;
+        }
+        match shared {
+            true => Ok(()),
+            false => copy_data(&source, &target, size).during(doing),
+        }
+    };
+    copy().inspect_err(|_| drop(std::fs::remove_file(to)))
 }
 
 fn copy_data(source: &File, target: &File, size: u64) -> io::Result<()> {

@@ -289,21 +289,17 @@ fn start_persistent(
             Suspended::Nothing => return plan.boot(state, progress),
         }
     } else {
-        match template::ensure(&plan, progress)
-            .and_then(|template| template.copy_into(state, StateDir::disk_name(engine)))
-        {
-            Ok(devices) => devices,
+        let template = match template::ensure(&plan, progress) {
+            Ok(template) => template,
             // Without a template it would be the same, and leave something behind.
             Err(error @ Error::NotStarted(_)) => return Err(error),
-            Err(error) => {
-                // Half a copy is no state. The disk comes last, so there is none.
-                state.remove("memory")?;
-                progress(Progress::Notice(format!(
-                    "the machine boots without a template: {}",
-                    error.chain()
-                )));
-                return plan.boot(state, progress);
-            }
+            Err(error) => return boot_without_template(plan, state, &error, progress),
+        };
+        match template.copy_into(state, StateDir::disk_name(engine)) {
+            Ok(devices) => devices,
+            // A machine that boots needs the room as well.
+            Err(error) if error.is_full() => return Err(error),
+            Err(error) => return boot_without_template(plan, state, &error, progress),
         }
     };
     progress(Progress::Resuming);
@@ -323,6 +319,19 @@ fn start_persistent(
             plan.boot(state, progress)
         }
     }
+}
+
+fn boot_without_template(
+    plan: Plan,
+    state: &StateDir,
+    error: &Error,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Running, Error> {
+    progress(Progress::Notice(format!(
+        "the machine boots without a template: {}",
+        error.chain()
+    )));
+    plan.boot(state, progress)
 }
 
 fn start_stateless(
@@ -415,8 +424,13 @@ pub(crate) fn suspend(machine: Machine, agent: &Mux, plan: &Plan, state: &StateD
         }
         Err(error) => {
             let _ = state.remove("devices.new");
-            let text = machine.kill(&error.chain());
-            return Err(Error::Ended(text));
+            return Err(match error {
+                // That was the host: what the guest has said has nothing to do with it.
+                Error::Io { .. } => error,
+                // What broke the conversation is what there is to say.
+                Error::Wire { .. } => Error::Ended(machine.kill("the machine ended")),
+                error => Error::Ended(machine.kill(&error.chain())),
+            });
         }
     };
     let disk = state.file(StateDir::disk_name(plan.spec.engine));
