@@ -116,6 +116,13 @@ pub fn parse(words: Vec<OsString>) -> Result<(Options, Command)> {
     if options.interactive && !matches!(command, Command::Engine(_) | Command::Help(_) | Command::Version) {
         bail!("`-it` is for commands that run something in a container: run, vrun and exec");
     }
+    let leaves_a_store = matches!(
+        command,
+        Command::Engine(_) | Command::Vimport { .. } | Command::Help(_) | Command::Version
+    );
+    if options.storage.is_some() && !leaves_a_store {
+        bail!("`--storage` writes the store after a command of the engine or vimport, and this is none");
+    }
     Ok((options, command))
 }
 
@@ -413,6 +420,8 @@ mod tests {
             (&["vrun"], "needs an image"),
             (&["--"], "followed by a command"),
             (&["-it", "clean"], "`-it` is for"),
+            (&["--storage", "x", "clean"], "this is none"),
+            (&["vmemres", "start", "--storage", "x"], "this is none"),
             (&["vimport", "--frob", "x"], "no option of this command"),
         ] {
             let error = format!("{:#}", read(words).unwrap_err());
