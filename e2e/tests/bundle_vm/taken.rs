@@ -69,7 +69,12 @@ fn prints(command: Command, image: &str) -> Result<BTreeSet<String>> {
         .stdin(Stdio::null())
         .output()
         .context("starting the tool")?;
-    ensure!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success() && told.is_empty(),
+        "{}: {told}",
+        output.status
+    );
     Ok(listing::printed(&output.stdout))
 }
 
