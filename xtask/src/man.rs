@@ -23,6 +23,12 @@ pub(crate) fn run(_arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// A command and all below it.
+fn all(command: &clap::Command) -> Vec<&clap::Command> {
+    let below = command.get_subcommands().flat_map(all);
+    std::iter::once(command).chain(below).collect()
+}
+
 /// Writes `vcontainer.1`, one page for each command, `vdkr.1` and `vpdmn.1` into `man`, and a file for each shell into `completions`.
 fn generate(man: &Path, completions: &Path) -> Result<()> {
     for directory in [man, completions] {
@@ -31,7 +37,7 @@ fn generate(man: &Path, completions: &Path) -> Result<()> {
     // Building gives the commands of this one their full names.
     let mut command = vcontainer::args::command().disable_help_subcommand(true);
     command.build();
-    for described in std::iter::once(&command).chain(command.get_subcommands()) {
+    for described in all(&command) {
         let name = described.get_display_name().unwrap_or(described.get_name());
         let path = man.join(format!("{name}.1"));
         let mut page = Vec::new();
@@ -131,6 +137,8 @@ mod tests {
             names,
             [
                 "vcontainer-bundle.1",
+                "vcontainer-guest-build.1",
+                "vcontainer-guest.1",
                 "vcontainer-inspect.1",
                 "vcontainer.1",
                 "vdkr.1",
@@ -139,9 +147,11 @@ mod tests {
         );
         let names: Vec<&str> = completions.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["_vcontainer", "vcontainer.bash", "vcontainer.fish"]);
-        let command = vcontainer::args::command();
-        for sub in command.get_subcommands() {
-            let page = format!("vcontainer-{}.1", sub.get_name());
+        let mut command = vcontainer::args::command().disable_help_subcommand(true);
+        command.build();
+        // Those with commands below them have no options of their own.
+        for sub in all(&command).into_iter().filter(|sub| !sub.has_subcommands()) {
+            let page = format!("{}.1", sub.get_display_name().unwrap());
             let (_, page) = pages.iter().find(|(name, _)| *name == page).unwrap();
             // roff writes a hyphen that is no place to break a line as `\-`.
             let page = page.replace("\\-", "-");
@@ -169,6 +179,8 @@ mod tests {
         for page in [
             "vcontainer.1",
             "vcontainer-bundle.1",
+            "vcontainer-guest.1",
+            "vcontainer-guest-build.1",
             "vcontainer-inspect.1",
             "vdkr.1",
             "vpdmn.1",

@@ -89,14 +89,19 @@ impl<'a> Machine<'a> {
 
     /// QEMU, if it runs.
     pub fn qemu(&self) -> Result<Option<Pid>> {
-        let runs_here = |pid: &Pid| {
-            let directory = fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero()));
-            directory.is_ok_and(|directory| directory == self.state)
+        self.qemu_in(&self.state)
+    }
+
+    /// The QEMU that has its files in a directory: that of the state, or of a template that is being made.
+    pub fn qemu_in(&self, directory: &Path) -> Result<Option<Pid>> {
+        let runs_there = |pid: &Pid| {
+            let found = fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero()));
+            found.is_ok_and(|found| found == directory)
         };
         let all = self.person.processes()?;
         let found = all
             .iter()
-            .find(|(pid, words)| words.contains("qemu-system-") && runs_here(pid));
+            .find(|(pid, words)| words.contains("qemu-system-") && runs_there(pid));
         Ok(found.map(|(pid, _)| *pid))
     }
 

@@ -18,6 +18,8 @@ pub enum Moment {
     After(Duration),
     /// When this name appears.
     Made(&'static str),
+    /// When a name appears that begins so.
+    Begun(&'static str),
     /// When this name disappears.
     Gone(&'static str),
 }
@@ -26,7 +28,7 @@ impl fmt::Display for Moment {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::After(delay) => write!(formatter, "{} ms after its begin", delay.as_millis()),
-            Self::Made(name) => write!(formatter, "when {name} appears"),
+            Self::Made(name) | Self::Begun(name) => write!(formatter, "when {name} appears"),
             Self::Gone(name) => write!(formatter, "when {name} disappears"),
         }
     }
@@ -82,10 +84,11 @@ impl Watch {
     }
 
     fn saw(&self, moment: Moment) -> Result<bool> {
-        let (wanted, kinds) = match moment {
-            Moment::After(_) => ("", WatchFlags::empty()),
-            Moment::Made(name) => (name, APPEARS),
-            Moment::Gone(name) => (name, DISAPPEARS),
+        let is_it = |name: &str, kinds: WatchFlags| match moment {
+            Moment::After(_) => false,
+            Moment::Made(wanted) => name == wanted && kinds.intersects(APPEARS),
+            Moment::Begun(wanted) => name.starts_with(wanted) && kinds.intersects(APPEARS),
+            Moment::Gone(wanted) => name == wanted && kinds.intersects(DISAPPEARS),
         };
         let mut space = [std::mem::MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.0, &mut space);
@@ -93,8 +96,9 @@ impl Watch {
         loop {
             match reader.next() {
                 Ok(event) => {
+                    let kinds = WatchFlags::from_bits_truncate(event.events().bits());
                     let name = event.file_name().and_then(|name| name.to_str().ok());
-                    saw |= name == Some(wanted) && event.events().bits() & kinds.bits() != 0;
+                    saw |= name.is_some_and(|name| is_it(name, kinds));
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(saw),
                 Err(error) => return Err(error).context("reading what happened in a directory"),

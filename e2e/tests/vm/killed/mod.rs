@@ -3,6 +3,8 @@
 //!
 //! `VCONTAINER_ROUNDS` says how many are killed (a long run, as `make test-long` does: 50), `VCONTAINER_SEED` which.
 
+mod template;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,7 @@ const BYTES: usize = 3_000_000;
 
 pub fn add(trials: &mut Trials) {
     trials.anywhere("killed::at_any_moment", at_any_moment);
+    trials.anywhere("killed::while_a_template_is_made", template::maker);
 }
 
 /// A number that the caller may have given.
@@ -34,9 +37,13 @@ fn setting(name: &str) -> Result<Option<u64>> {
         .transpose()
 }
 
+/// A seed that is another one each time.
+fn by_clock() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(1, |time| time.as_secs())
+}
+
 fn at_any_moment() -> Result<()> {
     let rounds = setting("VCONTAINER_ROUNDS")?.unwrap_or(5);
-    let by_clock = || std::time::UNIX_EPOCH.elapsed().map_or(1, |time| time.as_secs());
     let seed = setting("VCONTAINER_SEED")?.unwrap_or_else(by_clock);
     println!("VCONTAINER_SEED={seed} VCONTAINER_ROUNDS={rounds}");
     let mut random = Random::new(seed);
@@ -253,15 +260,17 @@ impl<'a> Tortured<'a> {
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 let (end, outcome) = kill_in(&self.machine, &words, round)?;
                 let found = self.machine.images()?;
-                if outcome.status.success() {
-                    // It was reported: from now on it stays.
-                    self.images.push(image.clone());
-                }
                 // What was not reported may be there, but then it is whole.
                 if let Some(id) = found.get(&image.name) {
                     ensure!(*id == image.saved.config, "{image:?} has the ID {id}");
                     self.machine.intact(std::slice::from_ref(&image))?;
                 }
+                if !outcome.status.success() {
+                    // Half of an import must not be taken for a part of the next one.
+                    self.machine.command(&words).output()?;
+                }
+                // It was reported: from now on it stays.
+                self.images.push(image);
                 self.recovered()?;
                 Ok(end)
             }
