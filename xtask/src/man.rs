@@ -138,6 +138,7 @@ mod tests {
             [
                 "vcontainer-bundle.1",
                 "vcontainer-guest-build.1",
+                "vcontainer-guest-list.1",
                 "vcontainer-guest.1",
                 "vcontainer-inspect.1",
                 "vcontainer.1",
@@ -181,6 +182,7 @@ mod tests {
             "vcontainer-bundle.1",
             "vcontainer-guest.1",
             "vcontainer-guest-build.1",
+            "vcontainer-guest-list.1",
             "vcontainer-inspect.1",
             "vdkr.1",
             "vpdmn.1",
