@@ -21,6 +21,8 @@ use crate::kernel_log::note;
 
 /// How long a service may take to end by itself.
 const GRACE: Duration = Duration::from_secs(20);
+/// How long a service's log may become, in bytes.
+const LOG: u64 = 1 << 20;
 /// How much of a service's log is shown when it dies.
 const TAIL: u64 = 2000;
 
@@ -145,7 +147,7 @@ impl Engine {
             let _ = fs::remove_file(&address);
             let socket = UnixDatagram::bind(&address).doing("listening for the services")?;
             let path = self.runtime.join(format!("{name}.log"));
-            let log = File::create(&path).doing(format!("making {}", path.display()))?;
+            let log = new_log(&path)?;
             let copy = log.try_clone().doing("opening a log twice")?;
             let mut command = Command::new(program);
             command
@@ -205,16 +207,37 @@ impl Engine {
         }
     }
 
-    /// Writes everything out to the state disk.
+    /// Writes everything out to the state disk, and lets go of long logs: they take memory.
     ///
     /// # Errors
     /// The disk takes it no more.
     pub fn sync(&self) -> Result<(), Failure> {
+        for (name, _) in &self.lock().services {
+            shorten(&self.runtime.join(format!("{name}.log")));
+        }
         let Some(state) = &self.config.state else {
             return Ok(());
         };
         let folder = File::open(state).doing(format!("opening {state}"))?;
         rustix::fs::syncfs(&folder).doing("writing out to the state disk")
+    }
+}
+
+/// A new log of a service. Whoever writes appends, so that it can be shortened meanwhile.
+fn new_log(path: &Path) -> Result<File, Failure> {
+    let make = || {
+        let _ = fs::remove_file(path);
+        File::options().append(true).create_new(true).open(path)
+    };
+    make().doing(format!("making {}", path.display()))
+}
+
+/// Empties a log that is longer than anybody will read.
+fn shorten(path: &Path) {
+    if let Ok(log) = File::options().write(true).open(path)
+        && log.metadata().is_ok_and(|found| found.len() > LOG)
+    {
+        let _ = log.set_len(0);
     }
 }
 
@@ -265,4 +288,26 @@ fn tail(path: &Path) -> String {
         Ok::<_, std::io::Error>(String::from_utf8_lossy(&bytes).into_owned())
     };
     read().unwrap_or_else(|error| format!("(it cannot be read: {error})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn long_logs_are_emptied_while_they_are_written() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("dockerd.log");
+        let mut log = new_log(&path).unwrap();
+        log.write_all(b"short").unwrap();
+        shorten(&path);
+        assert_eq!(fs::read(&path).unwrap(), b"short");
+        log.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        shorten(&path);
+        log.write_all(b"goes on").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"goes on");
+        shorten(&root.path().join("none"));
+    }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use vcontainer_guest::Arch;
 
 use crate::error::{During, Error};
-use crate::instance::{read_json, write_json};
+use crate::json::{read_json, write_json};
 use crate::machine::{ends_within, tied};
 use crate::pair::host_boot;
 use crate::progress::Progress;

@@ -21,6 +21,7 @@ use crate::pair::FORMAT;
 use crate::progress::Progress;
 use crate::spec::{MachineSpec, Place};
 use crate::start::{answer, stateless_places};
+use crate::stop;
 use crate::supervisor::{Message, Order};
 
 /// How long another process may hold the lock without serving: it suspends the machine.
@@ -37,6 +38,27 @@ pub struct Client {
     pub incoming: Incoming,
     /// Whether this machine was started for this client.
     pub started: bool,
+}
+
+/// Whether a machine is there.
+pub enum Presence {
+    /// It is up.
+    Up(Client),
+    /// This process starts it.
+    Starting(u32),
+    /// It is not up, or is just being suspended.
+    Down,
+}
+
+impl Presence {
+    /// The conversation with a machine that is up.
+    #[must_use]
+    pub fn up(self) -> Option<Client> {
+        match self {
+            Self::Up(client) => Some(client),
+            Self::Starting(_) | Self::Down => None,
+        }
+    }
 }
 
 impl Client {
@@ -94,6 +116,11 @@ impl Client {
             if let Some(pid) = holder
                 && since.elapsed() > PATIENCE
             {
+                // A start has limits of its own.
+                if state.starting().is_some() {
+                    *since = Instant::now();
+                    continue;
+                }
                 return Err(Error::Locked {
                     directory: state.path().into(),
                     holder: format!("process {pid}"),
@@ -103,15 +130,18 @@ impl Client {
         }
     }
 
-    /// Connects to the machine of a state directory if it is up; never starts one.
+    /// Connects to the machine of a state directory if it is up; never starts one, and never waits for one that starts.
     ///
     /// # Errors
     /// The directory can't be read, or another version of this tool runs the machine.
-    pub fn running(state: &Path) -> Result<Option<Self>, Error> {
-        match StateDir::open(state)? {
-            Some(state) => greet(&state),
-            None => Ok(None),
-        }
+    pub fn running(state: &Path) -> Result<Presence, Error> {
+        let Some(state) = StateDir::open(state)? else {
+            return Ok(Presence::Down);
+        };
+        Ok(match greet(&state)? {
+            Some(client) => Presence::Up(client),
+            None => state.starting().map_or(Presence::Down, Presence::Starting),
+        })
     }
 
     /// Sends a request that has one reply and no bytes.
@@ -234,7 +264,7 @@ fn stateless(cache: &Path) -> Result<StateDir, Error> {
         if let Ok(Some(state)) = StateDir::open(&entry.path())
             && let Ok(Some(_lock)) = state.try_left_lock()
         {
-            let _ = instance::delete(&state);
+            let _ = stop::delete(&state);
         }
     }
     let made = tempfile::Builder::new()

@@ -1,47 +1,29 @@
 //! The state directory of a machine: its files, its lock, its socket.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use serde::de::DeserializeOwned;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 use serde::{Deserialize, Serialize};
 use vcontainer_guest::{Arch, Engine};
 
 use crate::error::{During, Error};
+use crate::json::{read_json, write_json};
 use crate::pair::FORMAT;
-
-/// Every name that a state directory has from us, but for `….new` of these.
-const NAMES: [&str; 11] = [
-    "docker-state.img",
-    "podman-state.img",
-    "memory",
-    "devices",
-    "pair.json",
-    "state.json",
-    "daemon.pid",
-    "daemon.sock",
-    "qemu.log",
-    "console.log",
-    "lock",
-];
-
-/// How long `clean` waits for a machine to stop before it ends its processes.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a process that is no supervisor of ours may hold the lock: those write down who they are.
 const PATIENCE_WITH_STRANGERS: Duration = Duration::from_secs(5);
 
 /// How often a lock is tried: no event tells that it was released, or that its holder serves.
-const POLL: Duration = Duration::from_millis(5);
+pub(crate) const POLL: Duration = Duration::from_millis(5);
 
 /// The state directory of a machine.
 #[derive(Debug)]
@@ -237,10 +219,23 @@ impl StateDir {
         format!("/proc/self/fd/{}/daemon.sock", self.directory.as_raw_fd()).into()
     }
 
-    /// Listens on the machine's socket. The lock must be held: a socket that is there belongs to nobody.
-    pub(crate) fn listen(&self) -> Result<UnixListener, Error> {
+    /// Makes the machine's socket, on which nobody listens until the machine is ready. The lock must be held: a socket
+    /// that is there belongs to nobody.
+    pub(crate) fn bind(&self) -> Result<OwnedFd, Error> {
         self.remove("daemon.sock")?;
-        UnixListener::bind(self.socket()).on("listening on", &self.file("daemon.sock"))
+        let make = || {
+            let kind = (AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC);
+            let socket = socket_with(kind.0, kind.1, kind.2, None)?;
+            bind(&socket, &SocketAddrUnix::new(self.socket())?)?;
+            Ok::<_, Errno>(socket)
+        };
+        make().on("making", &self.file("daemon.sock"))
+    }
+
+    /// The supervisor whose machine is not ready yet.
+    pub(crate) fn starting(&self) -> Option<u32> {
+        self.file("daemon.sock").symlink_metadata().ok()?;
+        self.supervisor()
     }
 
     /// Connects to the supervisor; `None` when none listens.
@@ -298,89 +293,6 @@ impl StateDir {
     }
 }
 
-/// Stops the machine of a state directory and deletes its state. Only files of ours are deleted; the directory goes
-/// when nothing else is in it. Gives whether there was one.
-///
-/// # Errors
-/// The machine can't be stopped, or a file can't be deleted.
-pub fn clean(state: &Path) -> Result<bool, Error> {
-    let Some(directory) = StateDir::open(state)? else {
-        return Ok(false);
-    };
-    // Somebody else's directory is not even locked.
-    if !NAMES
-        .iter()
-        .any(|name| directory.file(name).symlink_metadata().is_ok())
-    {
-        return Ok(false);
-    }
-    let mut waiting = Waiting::new();
-    let mut told: Option<(u32, Instant)> = None;
-    let lock = loop {
-        if let Some(lock) = directory.try_lock()? {
-            break lock;
-        }
-        if !directory.is_there() {
-            // Somebody else has done it.
-            return Ok(true);
-        }
-        let supervisor = directory.supervisor();
-        match (supervisor, told) {
-            (Some(pid), Some((before, since))) if pid == before => {
-                if since.elapsed() > PATIENCE {
-                    signal(&directory, pid, Signal::KILL)?;
-                }
-            }
-            (Some(pid), _) => {
-                signal(&directory, pid, Signal::TERM)?;
-                told = Some((pid, Instant::now()));
-            }
-            (None, _) => {}
-        }
-        waiting.goes_on(&directory, supervisor.is_some())?;
-    };
-    delete(&directory)?;
-    drop(lock);
-    Ok(true)
-}
-
-/// Deletes what is ours in a directory whose lock is held, and the directory when nothing else is in it.
-pub(crate) fn delete(directory: &StateDir) -> Result<(), Error> {
-    for name in NAMES {
-        directory.remove(&format!("{name}.new"))?;
-        // The lock goes last: until then nobody starts here.
-        directory.remove(name)?;
-    }
-    // It stays when it holds other files, or can't go (a mount point, no right on its parent).
-    let _ = fs::remove_dir(&directory.path);
-    Ok(())
-}
-
-/// Sends a signal to the supervisor of a directory, unless it has ended meanwhile.
-fn signal(directory: &StateDir, pid: u32, signal: Signal) -> Result<(), Error> {
-    let doing = || {
-        format!(
-            "stopping process {pid}, which runs the machine of {}",
-            directory.path.display()
-        )
-    };
-    let Some(process) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
-        return Ok(());
-    };
-    let process = match pidfd_open(process, PidfdFlags::empty()) {
-        Err(Errno::SRCH) => return Ok(()),
-        process => process.during(doing)?,
-    };
-    // The number is its own as long as it has the lock open.
-    if directory.supervisor() != Some(pid) {
-        return Ok(());
-    }
-    match pidfd_send_signal(process, signal) {
-        Err(Errno::SRCH) => Ok(()),
-        result => result.during(doing),
-    }
-}
-
 /// Whether the open file is the one that has this name.
 fn is_at(file: &File, path: &Path) -> bool {
     let same = || Ok::<_, io::Error>(is_same(&file.metadata()?, &fs::symlink_metadata(path)?));
@@ -399,43 +311,6 @@ pub(crate) fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Reads a JSON file; `None` when it isn't there.
-pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
-    match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).on("reading", path),
-        Ok(bytes) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|error| Error::Unusable {
-                path: path.into(),
-                what: format!("is damaged ({error}): restore it, or delete the state with the command clean"),
-            }),
-    }
-}
-
-/// Writes a JSON file so that a crash leaves the old one or the new one, whole.
-pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    remove(&new)?;
-    let write = || {
-        let bytes = serde_json::to_vec_pretty(value)?;
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&bytes)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    write()
-        .inspect_err(|_| drop(fs::remove_file(&new)))
-        .on("writing", path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -446,41 +321,6 @@ mod tests {
             engine: Engine::Docker,
             arch: Arch::Aarch64,
         }
-    }
-
-    #[test]
-    fn cleaning_takes_only_what_is_ours() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("state dir, with spaces");
-        assert!(!clean(&path).unwrap());
-        let state = StateDir::create(&path).unwrap();
-        state.claim(owner()).unwrap();
-        for name in ["memory", "devices.new", "docker-state.img"] {
-            fs::write(state.file(name), "").unwrap();
-        }
-        fs::write(state.file("notes.txt"), "mine").unwrap();
-        assert!(clean(&path).unwrap());
-        let left: Vec<_> = fs::read_dir(&path)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert_eq!(left, ["notes.txt"]);
-        assert!(!clean(&path).unwrap(), "a directory with nothing of ours");
-        fs::remove_file(state.file("notes.txt")).unwrap();
-        fs::write(state.file("memory"), "").unwrap();
-        assert!(clean(&path).unwrap());
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_link_is_removed_and_not_what_it_leads_to() {
-        let root = tempfile::tempdir().unwrap();
-        let state = StateDir::create(&root.path().join("state")).unwrap();
-        let precious = root.path().join("precious");
-        fs::write(&precious, "data").unwrap();
-        std::os::unix::fs::symlink(&precious, state.file("memory")).unwrap();
-        assert!(clean(state.path()).unwrap());
-        assert_eq!(fs::read(&precious).unwrap(), b"data");
     }
 
     #[test]
@@ -517,64 +357,20 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_gone_has_no_lock() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("state");
-        let state = StateDir::create(&path).unwrap();
-        assert!(state.try_left_lock().unwrap().is_none(), "nobody has been here");
-        let lock = state.try_lock().unwrap().unwrap();
-        assert!(state.is_there() && lock.take(&state).unwrap());
-        assert!(clean(&root.path().join("none")).is_ok_and(|found| !found));
-        delete(&state).unwrap();
-        assert!(!state.is_there() && state.try_lock().unwrap().is_none());
-        assert!(!lock.take(&state).unwrap(), "this lock is nobody's");
-        // Another one in its place is another one.
-        StateDir::create(&path).unwrap();
-        assert!(!state.is_there());
-        // A link that leads to it is its place, too.
-        let link = root.path().join("link");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(StateDir::create(&link).unwrap().is_there());
-    }
-
-    /// What is written down is of a supervisor that was killed; the one that runs writes itself down a moment later.
-    #[test]
-    fn cleaning_tells_the_supervisor_that_runs() {
-        let root = tempfile::tempdir().unwrap();
-        let state = StateDir::create(&root.path().join("state")).unwrap();
-        let Lock(lock) = state.try_lock().unwrap().unwrap();
-        let mut supervisor = std::process::Command::new("sleep")
-            .arg("1000")
-            .stdin(lock)
-            .spawn()
-            .unwrap();
-        fs::write(state.file("daemon.pid"), std::process::id().to_string()).unwrap();
-        let path = state.path().to_owned();
-        let cleaning = thread::spawn(move || clean(&path));
-        // No event tells that it has looked.
-        thread::sleep(20 * POLL);
-        fs::write(state.file("daemon.pid"), supervisor.id().to_string()).unwrap();
-        let status = supervisor.wait().unwrap();
-        assert_eq!(
-            std::os::unix::process::ExitStatusExt::signal(&status),
-            Some(Signal::TERM.as_raw())
-        );
-        assert!(cleaning.join().unwrap().unwrap() && !state.is_there());
-    }
-
-    #[test]
     fn sockets_work_below_long_paths() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("x".repeat(200));
         let state = StateDir::create(&path).unwrap();
         assert!(state.connect().unwrap().is_none());
-        let listener = state.listen().unwrap();
+        let socket = state.bind().unwrap();
+        assert!(state.connect().unwrap().is_none(), "nobody listens yet");
+        rustix::net::listen(&socket, 1).unwrap();
         assert!(state.connect().unwrap().is_some());
-        drop(listener);
+        drop(socket);
         assert!(
             state.connect().unwrap().is_none(),
             "a socket that nobody listens on"
         );
-        state.listen().unwrap();
+        state.bind().unwrap();
     }
 }

@@ -14,6 +14,7 @@ mod command_line;
 mod disk;
 mod error;
 mod instance;
+mod json;
 mod machine;
 mod memory;
 mod pair;
@@ -23,15 +24,16 @@ mod qmp;
 mod relay;
 mod spec;
 mod start;
+mod stop;
 mod supervisor;
 mod template;
 
-pub use client::Client;
+pub use client::{Client, Presence};
 pub use error::Error;
-pub use instance::clean;
 pub use machine::exec_qemu;
 pub use progress::Progress;
 pub use spec::{Accelerator, BootFiles, MachineSpec, Place};
+pub use stop::{clean, give_up};
 pub use supervisor::supervise;
 
 /// The hidden sub-command that runs [`supervise`].

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use vcontainer_guest::Arch;
 
 use crate::error::{During, Error};
-use crate::instance::{read_json, write_json};
+use crate::json::{read_json, write_json};
 
 /// The oldest version that serves.
 const OLDEST: (u32, u32) = (7, 2);

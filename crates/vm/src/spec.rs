@@ -40,6 +40,10 @@ pub struct MachineSpec {
 impl MachineSpec {
     /// Memory of a machine unless something else is asked for, in MiB.
     pub const DEFAULT_MEMORY: u32 = 1024;
+    /// Less memory than this, in MiB, does not do for a guest with its engine.
+    pub const LEAST_MEMORY: u32 = 256;
+    /// A smaller state disk than this, in bytes, has no room for an engine's store.
+    pub const LEAST_DISK: u64 = 256 << 20;
     /// Virtual size of a new state disk unless something else is asked for, in bytes. The file is sparse.
     pub const DEFAULT_DISK: u64 = 64 << 30;
     /// How long a machine stays up unless something else is asked for.

@@ -17,16 +17,20 @@ use vcontainer_wire::message::{Machine as Description, MachineRequest};
 use vcontainer_wire::{Failure, Mux, Reply, Request, Sender, Side};
 
 use crate::error::{During, Error};
-use crate::instance::{self, Lock, StateDir, read_json, write_json};
+use crate::instance::{Lock, StateDir};
+use crate::json::{read_json, write_json};
 use crate::machine::within;
 use crate::pair::Pair;
 use crate::progress::Progress;
 use crate::relay::Relay;
 use crate::spec::{MachineSpec, Place};
 use crate::start::{Abort, Plan, Running, answer, start, suspend, sync};
+use crate::stop;
 
 /// How long clients may take to hear how their requests ended.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How many clients may wait to be taken.
+const BACKLOG: i32 = 128;
 /// How long the agent may take to say what runs in the guest.
 const STATUS: Duration = Duration::from_secs(60);
 
@@ -116,7 +120,7 @@ pub fn supervise() -> Result<(), Error> {
         (Place::Persistent(_), Ok(pair)) => pair.clone(),
         (Place::Persistent(_), Err(_)) => None,
         (Place::Stateless, _) => {
-            drop(instance::delete(&state));
+            drop(stop::delete(&state));
             None
         }
     };
@@ -135,8 +139,6 @@ fn settle(state: &StateDir, lock: &Lock, mut pair: Pair, disk: &str) {
     if sync(state, disk).is_err() || !lock.take(state).unwrap_or(false) {
         return;
     }
-    // Whoever waits for the lock meanwhile knows for whom.
-    let _ = note_holder(state);
     if let Ok(Some(now)) = read_json::<Pair>(&state.file("pair.json"))
         && now == pair
     {
@@ -144,7 +146,6 @@ fn settle(state: &StateDir, lock: &Lock, mut pair: Pair, disk: &str) {
         // Without it the machine boots after the host's next boot, nothing else.
         let _ = write_json(&state.file("pair.json"), &pair);
     }
-    let _ = state.remove("daemon.pid");
 }
 
 /// Writes down who holds the lock.
@@ -164,7 +165,7 @@ fn tell(mut control: &UnixStream, message: &Message) {
 /// Runs the machine. Gives the record of the suspended machine and the name of its disk, when there is one.
 fn run(order: Order, state: &StateDir, control: &UnixStream) -> Result<Option<(Pair, &'static str)>, Error> {
     note_holder(state)?;
-    let listener = state.listen()?;
+    let socket = state.bind()?;
     let (events, arriving) = mpsc::channel();
     let abort = Arc::new(Abort::default());
     watch_signals(events.clone(), Arc::clone(&abort))?;
@@ -205,7 +206,9 @@ fn run(order: Order, state: &StateDir, control: &UnixStream) -> Result<Option<(P
         relay.serve_agent(incoming);
         ended(qemu);
     })?;
-    let listener = Arc::new(listener);
+    // Whoever connects from here on is served.
+    rustix::net::listen(&socket, BACKLOG).on("listening on", &state.file("daemon.sock"))?;
+    let listener = Arc::new(UnixListener::from(socket));
     let (accepting, to_accept) = (Arc::clone(&listener), Arc::clone(&shared));
     let acceptor = spawn("accept", move || accept(&accepting, &to_accept))?;
     // The process that started this counts as a client until it has connected.

@@ -9,12 +9,14 @@ use vcontainer_wire::Request;
 
 use crate::disk::Stamp;
 use crate::error::{During, Error};
-use crate::instance::{self, Lock, Owner, StateDir, read_json, write_json};
+use crate::instance::{Lock, Owner, StateDir};
+use crate::json::{read_json, write_json};
 use crate::memory;
 use crate::pair::{FORMAT, Pair};
 use crate::progress::Progress;
 use crate::spec::Place;
 use crate::start::{Plan, ask, suspend, sync};
+use crate::stop;
 
 /// How many templates of one engine and architecture are kept: of the last guest builds or options.
 const KEPT: usize = 3;
@@ -88,6 +90,9 @@ fn open(plan: &Plan, path: &Path) -> Result<Option<Template>, Error> {
         && pair.synced
         && Stamp::of(&state.file(disk)).is_ok_and(|found| found == pair.disk)
         && fs::metadata(state.file("memory")).is_ok_and(|found| found.len() == pair.memory.1);
+    // The oldest are removed: this one is in use.
+    let now = std::time::SystemTime::now();
+    let _ = fs::File::open(path).and_then(|directory| directory.set_modified(now));
     // Somebody may be about to remove it.
     match whole.then(|| state.share_lock()).transpose()?.flatten() {
         Some(used) => Ok(Some(Template {
@@ -208,12 +213,12 @@ fn remove_abandoned(all: &Path) {
         if let Ok(Some(state)) = StateDir::open(&entry.path())
             && let Ok(Some(_lock)) = state.try_left_lock()
         {
-            let _ = instance::delete(&state);
+            let _ = stop::delete(&state);
         }
     }
 }
 
-/// Removes the oldest templates of other builds and options, but none from which somebody is about to start. A machine
+/// Removes the templates of other builds and options that were not used for longest, but none from which somebody is about to start. A machine
 /// that runs from one keeps its files.
 fn prune(all: &Path, kind: &str, newest: &Path) {
     let Ok(entries) = fs::read_dir(all) else { return };

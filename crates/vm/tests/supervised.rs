@@ -12,7 +12,7 @@ use libtest_mimic::{Arguments, Trial};
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 use vcontainer_guest::{Arch, Engine};
-use vcontainer_vm::{Accelerator, BootFiles, Client, Error, MachineSpec, Place, Progress};
+use vcontainer_vm::{Accelerator, BootFiles, Client, Error, MachineSpec, Place, Presence, Progress};
 
 /// How long something may take that should take milliseconds, on a busy host.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let tests: [(&str, fn()); 13] = [
+    let tests: [(&str, fn()); 14] = [
         (
             "a_kernel_that_is_none_is_explained",
             a_kernel_that_is_none_is_explained,
@@ -62,6 +62,10 @@ fn main() -> ExitCode {
             who_waits_for_a_state_that_is_cleaned_starts_anew,
         ),
         ("a_killed_qemu_is_an_error", a_killed_qemu_is_an_error),
+        (
+            "a_machine_that_starts_is_told_and_given_up",
+            a_machine_that_starts_is_told_and_given_up,
+        ),
         (
             "cleaning_stops_a_machine_that_starts",
             cleaning_stops_a_machine_that_starts,
@@ -248,10 +252,10 @@ fn a_lock_of_others_is_told() {
 
 fn nothing_runs_in_an_empty_directory() {
     let machine = Machine::new(Arch::Aarch64);
-    assert!(Client::running(&machine.state()).unwrap().is_none());
+    assert!(Client::running(&machine.state()).unwrap().up().is_none());
     assert!(!machine.state().exists());
     fs::create_dir(machine.state()).unwrap();
-    assert!(Client::running(&machine.state()).unwrap().is_none());
+    assert!(Client::running(&machine.state()).unwrap().up().is_none());
     assert!(!vcontainer_vm::clean(&machine.state()).unwrap());
 }
 
@@ -266,12 +270,31 @@ fn a_killed_supervisor_takes_qemu_along() {
     wait(|| qemu_below(machine.root.path()).is_none().then_some(()));
     // What it has left is nobody's: the next one starts.
     assert!(machine.state().join("daemon.sock").exists());
-    assert!(Client::running(&machine.state()).unwrap().is_none());
+    assert!(Client::running(&machine.state()).unwrap().up().is_none());
     let (error, steps) = machine.while_starting(|qemu| kill("-KILL", qemu));
     assert!(
         error.contains("QEMU") && steps == [Progress::Booting],
         "{error} {steps:?}"
     );
+}
+
+fn a_machine_that_starts_is_told_and_given_up() {
+    let machine = Machine::new(Arch::Aarch64);
+    machine.with_disk();
+    let (error, _) = machine.while_starting(|_| {
+        let pid = fs::read_to_string(machine.state().join("daemon.pid")).unwrap();
+        let found = Client::running(&machine.state()).unwrap();
+        assert!(
+            matches!(found, Presence::Starting(found) if found.to_string() == pid.trim()),
+            "not {pid}"
+        );
+        vcontainer_vm::give_up(&machine.state()).unwrap();
+        assert_eq!(qemu_below(machine.root.path()), None);
+    });
+    assert!(error.contains("stopped while it was starting"), "{error}");
+    let found = Client::running(&machine.state()).unwrap();
+    assert!(matches!(found, Presence::Down));
+    vcontainer_vm::give_up(&machine.state()).unwrap();
 }
 
 /// Whoever had it earlier would boot beside a QEMU that still writes.

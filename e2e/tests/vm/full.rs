@@ -74,9 +74,9 @@ fn disk_of_the_state() -> Result<()> {
     // The template lies on another file system.
     ensure!(machine.images()?.is_empty());
     let first = import(&machine, 1, 3_000_000)?;
-    during_import(&machine, &small, &first)?;
-    during_suspend(&machine, &small, std::slice::from_ref(&first))?;
-    at_the_first_start(&machine, &small)?;
+    during_import(&machine, &small, &first).context("during an import")?;
+    during_suspend(&machine, &small, std::slice::from_ref(&first)).context("during a suspend")?;
+    at_the_first_start(&machine, &small).context("at the first start")?;
     machine.intact(&[first])?;
     machine.stop()
 }
@@ -96,7 +96,8 @@ fn fails(machine: &Machine<'_>, words: &[&str], said: &str) -> Result<()> {
         outcome.status.code() == Some(125) && outcome.stdout.is_empty() && outcome.stderr == said,
         "{outcome:#?}"
     );
-    machine.person.alone()
+    let alone = machine.person.alone();
+    alone.with_context(|| format!("after {words:?}"))
 }
 
 fn during_import(machine: &Machine<'_>, small: &Small, first: &Imported) -> Result<()> {
@@ -149,6 +150,7 @@ fn during_suspend(machine: &Machine<'_>, small: &Small, images: &[Imported]) -> 
 
 /// There is no room for the memory of a second machine, and nothing of it stays to take what room there is.
 fn at_the_first_start(machine: &Machine<'_>, small: &Small) -> Result<()> {
+    machine.stop()?;
     let other = Machine {
         state: small.mount.path().join("other"),
         ..*machine

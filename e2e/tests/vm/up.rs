@@ -132,7 +132,9 @@ fn stop(person: &Person, state: &Path) -> Result<()> {
 }
 
 fn connect(state: &Path) -> Result<Client> {
-    Client::running(state)?.with_context(|| format!("the machine of {} is not up", state.display()))
+    Client::running(state)?
+        .up()
+        .with_context(|| format!("the machine of {} is not up", state.display()))
 }
 
 /// Ends a process of a machine by its number, which the machine has told.

@@ -8,7 +8,7 @@ use vcontainer_guest::Engine;
 
 use crate::engine::command::Vstorage;
 use crate::engine::console::Console;
-use crate::engine::machine::Machine;
+use crate::engine::machine::{Found, Machine};
 use crate::engine::options;
 use crate::engine::settings::Settings;
 use crate::output::{bytes, columns, print};
@@ -37,10 +37,16 @@ fn name(folder: &Path) -> String {
         .into_owned()
 }
 
-/// The supervisor of a machine that is up.
-fn pid(folder: &Path, engine: Engine) -> Option<u32> {
-    let machine = Machine::running(folder, engine).ok()??;
-    machine.describe().ok().map(|machine| machine.pid)
+/// What `vstorage list` says of a machine.
+fn status(folder: &Path, engine: Engine) -> String {
+    let described = match Machine::find(folder, engine) {
+        Ok(Found::Up(machine)) => machine.describe().ok(),
+        Ok(Found::Starting(pid)) => return format!("memres starting (PID {pid})"),
+        _ => None,
+    };
+    described.map_or("stopped".into(), |machine| {
+        format!("memres running (PID {})", machine.pid)
+    })
 }
 
 /// Bytes that a folder's files take on the disk.
@@ -90,21 +96,29 @@ fn remove(folder: &Path, console: &Console) -> Result<bool> {
 pub fn list_running(settings: &Settings) -> Result<()> {
     let mut rows = Vec::new();
     for folder in machines(&settings.root)? {
-        if let Some(machine) = Machine::running(&folder, settings.tool.engine).ok().flatten()
-            && let Ok(about) = machine.describe()
-        {
-            let stays = if about.stays {
-                "stays up"
-            } else {
-                "suspends itself"
-            };
+        let mut row = |pid: u32, architecture: &str, accelerator: &str, what: &str| {
+            let (folder, pid) = (format!("  {}", name(&folder)), format!("PID {pid}"));
             rows.push(vec![
-                format!("  {}", name(&folder)),
-                format!("PID {}", about.pid),
-                about.architecture,
-                about.accelerator,
-                stays.to_owned(),
+                folder,
+                pid,
+                architecture.into(),
+                accelerator.into(),
+                what.into(),
             ]);
+        };
+        match Machine::find(&folder, settings.tool.engine) {
+            Ok(Found::Up(machine)) => {
+                if let Ok(about) = machine.describe() {
+                    let stays = if about.stays {
+                        "stays up"
+                    } else {
+                        "suspends itself"
+                    };
+                    row(about.pid, &about.architecture, &about.accelerator, stays);
+                }
+            }
+            Ok(Found::Starting(pid)) => row(pid, "", "", "starting"),
+            Ok(Found::Down) | Err(_) => {}
         }
     }
     let table = if rows.is_empty() {
@@ -129,10 +143,7 @@ pub fn vstorage(settings: &Settings, command: &Vstorage, console: &Console) -> R
             for folder in machines(root)? {
                 let size = room(&folder);
                 total += size;
-                let status = match pid(&folder, tool.engine) {
-                    Some(pid) => format!("memres running (PID {pid})"),
-                    None => "stopped".to_owned(),
-                };
+                let status = status(&folder, tool.engine);
                 text.push_str(&format!(
                     "\n  {}\n    Path:   {}\n    Size:   {}\n    Status: {status}\n",
                     name(&folder),

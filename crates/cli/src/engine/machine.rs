@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use vcontainer_guest::{Engine, GuestFiles};
-use vcontainer_vm::{Accelerator, BootFiles, Client, MachineSpec, Place, Progress};
+use vcontainer_vm::{Accelerator, BootFiles, Client, MachineSpec, Place, Presence, Progress};
 use vcontainer_wire::message::Machine as Description;
 use vcontainer_wire::{Mux, Reply, Request, Status};
 
@@ -16,6 +16,16 @@ use crate::engine::settings::Settings;
 pub struct Machine {
     client: Client,
     engine: Engine,
+}
+
+/// Whether the machine of a folder is there.
+pub enum Found {
+    /// It is up.
+    Up(Machine),
+    /// This process starts it.
+    Starting(u32),
+    /// It is not up.
+    Down,
 }
 
 impl Machine {
@@ -60,14 +70,18 @@ impl Machine {
         })
     }
 
-    /// The machine in a folder if it is up.
+    /// Looks for the machine in a folder; starts none, and does not wait for one that starts.
     ///
     /// # Errors
     /// It does not answer.
-    pub fn running(state: &Path, engine: Engine) -> Result<Option<Self>> {
-        let client = Client::running(state)
+    pub fn find(state: &Path, engine: Engine) -> Result<Found> {
+        let found = Client::running(state)
             .with_context(|| format!("the machine of `{}` does not answer", state.display()))?;
-        Ok(client.map(|client| Self { client, engine }))
+        Ok(match found {
+            Presence::Up(client) => Found::Up(Self { client, engine }),
+            Presence::Starting(pid) => Found::Starting(pid),
+            Presence::Down => Found::Down,
+        })
     }
 
     /// The conversation with it.

@@ -13,7 +13,7 @@ use crate::engine::command::{self, Command, Memres, Vconfig};
 use crate::engine::config_file::{self, ConfigFile};
 use crate::engine::console::Console;
 use crate::engine::host_file::{self, NewFile};
-use crate::engine::machine::Machine;
+use crate::engine::machine::{Found, Machine};
 use crate::engine::options::Options;
 use crate::engine::program::Tool;
 use crate::engine::session::{self, Feed, HungUp, MachineFault, NobodyReads, Outputs};
@@ -288,11 +288,16 @@ impl Run<'_> {
 
     fn vshell(&self) -> Result<u8> {
         let tool = self.settings.tool;
-        let Some(machine) = Machine::running(folders::state(self.settings)?, tool.engine)? else {
-            bail!(
+        let machine = match Machine::find(folders::state(self.settings)?, tool.engine)? {
+            Found::Up(machine) => machine,
+            Found::Starting(pid) => bail!(
+                "the machine is not up yet: process {pid} starts it (`{} vmemres start` waits for it)",
+                tool.name()
+            ),
+            Found::Down => bail!(
                 "the machine is not up: start it with `{} vmemres start` and try again",
                 tool.name()
-            );
+            ),
         };
         let argv: Vec<Vec<u8>> = if self.terminals.input {
             vec!["/bin/sh".into(), "-l".into()]
@@ -312,29 +317,27 @@ impl Run<'_> {
             return folders::list_running(settings).map(|()| 0);
         }
         let state = folders::state(settings)?;
-        let running = || Machine::running(state, settings.tool.engine);
+        let find = || Machine::find(state, settings.tool.engine);
         match command {
             Memres::List => Ok(0),
             Memres::Start => self.start(state),
             Memres::Stop => {
-                match running()? {
-                    Some(machine) => self.stop(&machine)?,
-                    None => self.console.notice("the machine is not up"),
+                if !self.stop(state, find()?)? {
+                    self.console.notice("the machine is not up");
                 }
                 Ok(0)
             }
             Memres::Restart { clean } => {
-                if let Some(machine) = running()? {
-                    self.stop(&machine)?;
-                }
+                self.stop(state, find()?)?;
                 if clean {
                     folders::clean(settings, self.console)?;
                 }
                 self.start(state)
             }
-            Memres::Status => match running()? {
-                Some(machine) => self.describe(&machine, state).map(|()| 0),
-                None => print("Daemon not running\n").map(|()| 1),
+            Memres::Status => match find()? {
+                Found::Up(machine) => self.describe(&machine, state).map(|()| 0),
+                Found::Starting(pid) => print(&format!("Daemon starting (PID: {pid})\n")).map(|()| 1),
+                Found::Down => print("Daemon not running\n").map(|()| 1),
             },
         }
     }
@@ -347,11 +350,21 @@ impl Run<'_> {
         Ok(0)
     }
 
-    fn stop(&self, machine: &Machine) -> Result<()> {
-        self.console.progress("suspending the machine");
-        machine.stop()?;
+    /// Suspends a machine that is up, and gives up one that starts. Gives whether there was one.
+    fn stop(&self, state: &std::path::Path, found: Found) -> Result<bool> {
+        match found {
+            Found::Up(machine) => {
+                self.console.progress("suspending the machine");
+                machine.stop()?;
+            }
+            Found::Starting(_) => {
+                self.console.progress("giving up the start of the machine");
+                vcontainer_vm::give_up(state)?;
+            }
+            Found::Down => return Ok(false),
+        }
         self.console.clear();
-        Ok(())
+        Ok(true)
     }
 
     fn describe(&self, machine: &Machine, state: &std::path::Path) -> Result<()> {

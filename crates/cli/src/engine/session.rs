@@ -134,6 +134,15 @@ fn called(exec: &Exec) -> String {
     words.join(" ")
 }
 
+/// The signals that whoever started this process wants it to ignore (`nohup`, a shell's `&`): a bit for each, the first
+/// for signal 1 (proc_pid_status(5)). When that can't be found out, none.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default()
+}
+
 /// Runs a program until it ends. Signals that this process gets go to the program meanwhile, and with a terminal its
 /// size.
 ///
@@ -142,8 +151,12 @@ fn called(exec: &Exec) -> String {
 pub fn run(mux: &Mux, exec: Exec, feed: Option<Feed>, outputs: &mut Outputs<'_>) -> Result<ExitStatus> {
     let program = called(&exec);
     // Before the program starts: no signal and no new size is lost.
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH])
-        .context("cannot watch for signals")?;
+    let ignored = ignored_signals();
+    let passed_on = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH];
+    let heeded = passed_on
+        .into_iter()
+        .filter(|signal| ignored >> (signal - 1) & 1 == 0);
+    let mut signals = Signals::new(heeded).context("cannot watch for signals")?;
     let exec = Exec {
         stdin: feed.is_some(),
         tty: exec.tty.map(|_| terminal::size()),

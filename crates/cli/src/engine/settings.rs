@@ -152,15 +152,22 @@ impl Settings {
             (None, Some(name)) => Some(root.join(name)),
             (None, None) => Some(root.join(arch.to_string())),
         };
-        let number = |option: Option<u64>, suffix: &str, key: &str, default: u64| match (
-            option,
-            value(suffix, key)?,
-        ) {
-            (Some(number), _) => Ok::<_, anyhow::Error>(number),
-            (None, Some((from, value))) => {
-                options::bytes(&value).with_context(|| format!("{from} cannot be used"))
+        let number = |option: Option<u64>, suffix: &str, key: &str, default: u64, least: u64| {
+            let (from, number) = match (option, value(suffix, key)?) {
+                (Some(number), _) => (format!("--{key}"), number),
+                (None, Some((from, value))) => {
+                    let number = options::bytes(&value).with_context(|| format!("{from} cannot be used"))?;
+                    (from, number)
+                }
+                (None, None) => return Ok::<_, anyhow::Error>(default),
+            };
+            if number < least {
+                bail!(
+                    "{from} is too small: a machine needs {} MiB at least",
+                    least >> 20
+                );
             }
-            (None, None) => Ok(default),
+            Ok(number)
         };
         let cpus = match (options.cpus, value("CPUS", "cpus")?) {
             (Some(cpus), _) => cpus,
@@ -206,8 +213,15 @@ impl Settings {
                 "MEMORY",
                 "memory",
                 u64::from(MachineSpec::DEFAULT_MEMORY) << 20,
+                u64::from(MachineSpec::LEAST_MEMORY) << 20,
             )?,
-            disk: number(options.disk, "DISK", "disk", MachineSpec::DEFAULT_DISK)?,
+            disk: number(
+                options.disk,
+                "DISK",
+                "disk",
+                MachineSpec::DEFAULT_DISK,
+                MachineSpec::LEAST_DISK,
+            )?,
             linger,
             kvm: !options.no_kvm,
             network: !options.no_network,

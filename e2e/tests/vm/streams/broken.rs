@@ -62,7 +62,7 @@ fn guest_dies(up: Up) -> Result<Up> {
     for name in ["daemon.pid", "daemon.sock", "pair.json"] {
         ensure!(!up.state().join(name).exists(), "{name} is left");
     }
-    ensure!(Client::running(up.state())?.is_none());
+    ensure!(Client::running(up.state())?.up().is_none());
     // What had been written out is there, and the rest is as after a power cut.
     let up = up.anew()?;
     let script = "cat /var/lib/containers/kept; test -e /tmp/kept || echo booted";
@@ -84,7 +84,7 @@ fn supervisor_dies(up: Up) -> Result<Up> {
     }
     until_gone(about.pid)?;
     until_gone(about.qemu_pid)?;
-    ensure!(Client::running(up.state())?.is_none());
+    ensure!(Client::running(up.state())?.up().is_none());
     up.anew()
 }
 
