@@ -13,7 +13,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use crate::process::Command;
 
 /// Who shows nothing for so long hangs.
-const HUNG: Duration = Duration::from_secs(300);
+const HUNG: Duration = Duration::from_secs(120);
 
 /// The words that make a program's standard input its controlling terminal; they stand before the program.
 pub const TAKE_CONTROL: &[&str] = &["setsid", "--ctty", "--wait"];
@@ -84,16 +84,38 @@ impl Terminal {
     /// The program ends, or is silent for minutes, without showing it.
     pub fn until(&mut self, text: &str) -> Result<String> {
         loop {
-            if let Some(at) = self.shown[self.seen..].find(text) {
-                let end = self.seen + at + text.len();
-                let passed = self.shown[self.seen..end].to_owned();
-                self.seen = end;
+            if let Some(passed) = self.passed(text) {
                 return Ok(passed);
             }
             if !self.read()? {
                 bail!("the program ended without showing {text:?}:\n{}", self.shown);
             }
         }
+    }
+
+    /// As [`Terminal::until`], but gives up when the program has been silent for so long.
+    ///
+    /// # Errors
+    /// The program ends without showing it.
+    pub fn shows(&mut self, text: &str, at_most: Duration) -> Result<bool> {
+        while self.passed(text).is_none() {
+            if !self.says_something(at_most)? {
+                return Ok(false);
+            }
+            if !self.read()? {
+                bail!("the program ended without showing {text:?}:\n{}", self.shown);
+            }
+        }
+        Ok(true)
+    }
+
+    /// All up to `text`, when it has been shown.
+    fn passed(&mut self, text: &str) -> Option<String> {
+        let at = self.shown[self.seen..].find(text)?;
+        let end = self.seen + at + text.len();
+        let passed = self.shown[self.seen..end].to_owned();
+        self.seen = end;
+        Some(passed)
     }
 
     /// Waits for the program's end; returns how it ended and all that it showed.
@@ -106,14 +128,19 @@ impl Terminal {
         Ok((status, std::mem::take(&mut self.shown)))
     }
 
-    /// Reads more of what is shown; tells whether the program is still there.
-    fn read(&mut self) -> Result<bool> {
+    /// Whether there is more to read within this time.
+    fn says_something(&self, at_most: Duration) -> Result<bool> {
         let limit = Timespec {
-            tv_sec: HUNG.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: 0,
+            tv_sec: at_most.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: at_most.subsec_nanos().into(),
         };
         let mut watched = [PollFd::new(&self.master, PollFlags::IN)];
-        if poll(&mut watched, Some(&limit)).context("watching a terminal")? == 0 {
+        Ok(poll(&mut watched, Some(&limit)).context("watching a terminal")? != 0)
+    }
+
+    /// Reads more of what is shown; tells whether the program is still there.
+    fn read(&mut self) -> Result<bool> {
+        if !self.says_something(HUNG)? {
             bail!("the program on the terminal is silent:\n{}", self.shown);
         }
         let mut buffer = [0; 4096];

@@ -71,13 +71,22 @@ impl Abort {
         self.state().0
     }
 
+    /// Whether to go on.
+    fn check(&self) -> Result<(), Error> {
+        match self.is_aborted() {
+            false => Ok(()),
+            true => Err(Error::Ended(
+                "the machine was stopped while it was starting".into(),
+            )),
+        }
+    }
+
     /// This QEMU runs from here on.
     fn starts(&self, pid: u32) -> Result<(), Error> {
         let mut state = self.state();
         if state.0 {
-            return Err(Error::Ended(
-                "the machine was stopped while it was starting".into(),
-            ));
+            drop(state);
+            return self.check();
         }
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         state.1 = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
@@ -313,6 +322,7 @@ fn start_persistent(
             plan,
         }),
         Err(error) => {
+            plan.abort.check()?;
             progress(Progress::Notice(format!(
                 "the suspended machine cannot go on ({}): it boots anew",
                 error.chain()
@@ -328,6 +338,7 @@ fn boot_without_template(
     error: &Error,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Running, Error> {
+    plan.abort.check()?;
     progress(Progress::Notice(format!(
         "the machine boots without a template: {}",
         error.chain()

@@ -44,6 +44,7 @@ fn main() -> ExitCode {
             "several_machines_and_clients",
             state::several_machines_and_clients,
         );
+        pair("a_start_is_given_up", state::a_start_is_given_up);
         pair("a_stateless_machine_leaves_nothing", state::stateless);
         pair("the_store_goes_out_and_in", storage::goes_out_and_in);
     }

@@ -6,11 +6,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use e2e::person;
-use e2e::process::Command;
+use e2e::process::{Command, Outcome};
 use vcontainer_guest::{Arch, Engine};
 
 use crate::user::{User, holds};
@@ -47,6 +47,63 @@ pub fn suspended_and_resumed(engine: Engine, arch: Arch) -> Result<()> {
     booted.success()?;
     assert_eq!(user.images()?, expected);
     user.leave()
+}
+
+/// The first start takes long enough to ask for it meanwhile, and to think better of it.
+pub fn a_start_is_given_up(engine: Engine, arch: Arch) -> Result<()> {
+    let user = User::with_own_cache(engine, arch)?;
+    let words = ["--memory", "257M", "images"];
+    let started = user
+        .command(&words)
+        .std()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting a machine")?;
+    let starting = |outcome: &Outcome| outcome.stdout.starts_with("Daemon starting (PID: ");
+    let begin = Instant::now();
+    let status = loop {
+        let outcome = user.call(&["vmemres", "status"])?;
+        if starting(&outcome) {
+            break outcome;
+        }
+        outcome.is(1, "Daemon not running\n", "")?;
+        ensure!(begin.elapsed() < PATIENCE, "nothing starts");
+    };
+    let pid = user.supervisor(&user.state())?.as_raw_nonzero();
+    status.is(1, &format!("Daemon starting (PID: {pid})\n"), "")?;
+    let tool = engine.tool();
+    user.prints(
+        &["vmemres", "list"],
+        &format!("Running memres instances:\n  {arch}  PID {pid}      starting\n"),
+    )?;
+    holds(
+        &user.output(&["vstorage", "list"])?,
+        &[&format!("    Status: memres starting (PID {pid})\n")],
+    )?;
+    user.call(&["vshell"])?.is(
+        1,
+        "",
+        &format!(
+            "[{tool}] error: the machine is not up yet: process {pid} starts it (`{tool} vmemres start` waits for it)\n"
+        ),
+    )?;
+    user.prints(&["vmemres", "stop"], "")?;
+    let outcome = started.wait_with_output().context("waiting for the command")?;
+    let told = String::from_utf8_lossy(&outcome.stderr);
+    let last = format!(
+        "[{tool}] error: the {arch} machine cannot be started\n  caused by: the machine was stopped while it was starting\n"
+    );
+    ensure!(
+        outcome.status.code() == Some(125)
+            && outcome.stdout.is_empty()
+            && told.ends_with(&last)
+            && !told.contains(" boots "),
+        "{outcome:?}"
+    );
+    user.person.alone()?;
+    user.call(&["vmemres", "status"])?
+        .is(1, "Daemon not running\n", "")
 }
 
 /// Two machines that go on from one template, a third in a folder of an odd name, and one command that outlasts others.

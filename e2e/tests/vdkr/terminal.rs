@@ -1,7 +1,8 @@
 //! Programs that have the terminal: its size, keys, Ctrl-C, and the terminal as it was afterwards. Signals without one.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::terminal::Terminal;
@@ -57,6 +58,32 @@ fn signals(user: &User) -> Result<()> {
     kill_process(Pid::from_child(&child), Signal::TERM)?;
     let status = child.wait()?;
     ensure!(status.code() == Some(3), "{status}");
+    // What whoever calls the tool ignores is ignored.
+    let script = format!(
+        "trap '' HUP; exec {} -a {} run --rm -i myapp sh -c 'echo started; cat'",
+        user.engine.tool(),
+        user.arch
+    );
+    let mut child = user
+        .person
+        .unlimited("sh")
+        .args(["-c", &script])
+        .std()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("starting a container")?;
+    let mut output = BufReader::new(child.stdout.take().context("no output")?);
+    line.clear();
+    output.read_line(&mut line)?;
+    assert_eq!(line, "started\n");
+    kill_process(Pid::from_child(&child), Signal::HUP)?;
+    let mut input = child.stdin.take().context("no input")?;
+    input.write_all(b"it goes on\n")?;
+    drop(input);
+    line.clear();
+    output.read_line(&mut line)?;
+    ensure!(line == "it goes on\n" && child.wait()?.success(), "{line:?}");
     user.prints(&["ps", "-aq"], "")
 }
 
@@ -74,10 +101,15 @@ fn shell(user: &User, words: &[&str], code: i32) -> Result<()> {
         .args(["-c", &script, "sh"])
         .args(words);
     let mut terminal = Terminal::start(command, SIZE.0, SIZE.1)?;
-    // What is typed is shown, too: quotes keep it apart from what is waited for.
     has_size(&mut terminal, SIZE)?;
+    // The docker command looks after the window only when it has told the first size and got its answer.
+    terminal.press(&until_size(OTHER_SIZE))?;
+    let seen = format!("size {}", OTHER_SIZE.0);
     terminal.resize(OTHER_SIZE.0, OTHER_SIZE.1)?;
-    has_size(&mut terminal, OTHER_SIZE)?;
+    while !terminal.shows(&seen, Duration::from_secs(5))? {
+        terminal.resize(SIZE.0, SIZE.1)?;
+        terminal.resize(OTHER_SIZE.0, OTHER_SIZE.1)?;
+    }
     let wait = "while :; do sleep 0.1; done";
     terminal.press(&format!(
         "sh -c 'trap \"echo cau\\ght; exit 9\" INT; echo rea\"dy\"; {wait}'\n"
@@ -102,10 +134,13 @@ fn shell(user: &User, words: &[&str], code: i32) -> Result<()> {
 }
 
 /// The program learns the size sooner or later: engines tell it after the start.
-fn has_size(terminal: &mut Terminal, (rows, columns): (u16, u16)) -> Result<()> {
+fn has_size(terminal: &mut Terminal, size: (u16, u16)) -> Result<()> {
+    terminal.press(&until_size(size))?;
+    terminal.until(&format!("size {}", size.0)).map(drop)
+}
+
+/// Waits in the program for a size. What is typed is shown, too: quotes keep it apart from what is waited for.
+fn until_size((rows, columns): (u16, u16)) -> String {
     let size = format!("{rows} {columns}");
-    terminal.press(&format!(
-        "until [ \"$(stty size)\" = '{size}' ]; do sleep 0.1; done; echo si\"ze\" {rows}\n"
-    ))?;
-    terminal.until(&format!("size {rows}")).map(drop)
+    format!("until [ \"$(stty size)\" = '{size}' ]; do sleep 0.1; done; echo si\"ze\" {rows}\n")
 }

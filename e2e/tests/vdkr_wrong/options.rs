@@ -96,6 +96,14 @@ fn words() -> Result<()> {
             "a machine that leaves nothing behind (--stateless, --input-storage) has no state to speak of",
         ),
         (
+            &["--memory", "255M", "images"],
+            "--memory is too small: a machine needs 256 MiB at least",
+        ),
+        (
+            &["--disk", "1M", "images"],
+            "--disk is too small: a machine needs 256 MiB at least",
+        ),
+        (
             &["--memory", "8000T", "images"],
             "8388608000 MiB of memory are more than a machine can have: see --memory",
         ),
