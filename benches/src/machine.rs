@@ -18,6 +18,8 @@ use crate::contest::Times;
 
 /// Bytes sent through the channel in one go.
 const BULK: usize = 200 << 20;
+/// Commands in a row, of which the mean counts.
+const IN_A_ROW: u32 = 5;
 /// Round trips in a row.
 const TRIPS: usize = 200;
 
@@ -141,15 +143,16 @@ impl Bench {
     fn channel(&self, rounds: usize) -> Result<()> {
         let client = self.connect()?;
         let (mut out, mut into, mut trips) = (Vec::new(), Vec::new(), Vec::new());
+        let blocks = format!("count={}", BULK >> 16);
         let rate = |duration: Duration| BULK as f64 / 1e6 / seconds(duration);
         for _ in 0..rounds {
             let start = Instant::now();
-            let channel = exec(&client, &["head", "-c", &BULK.to_string(), "/dev/zero"], false)?;
+            let channel = exec(&client, &["dd", "if=/dev/zero", "bs=64k", &blocks], false)?;
             ensure!(drain(channel)? == BULK, "bytes are missing");
             out.push(rate(start.elapsed()));
 
             let start = Instant::now();
-            let (sender, mut receiver) = exec(&client, &["sh", "-c", "exec cat >/dev/null"], true)?.split();
+            let (sender, mut receiver) = exec(&client, &["dd", "of=/dev/null", "bs=64k"], true)?.split();
             let piece = vec![0; 1 << 20];
             for _ in 0..BULK >> 20 {
                 sender.data(Stream::In, &piece)?;
@@ -191,18 +194,27 @@ fn commands(arch: Arch, rounds: usize) -> Result<()> {
         after.push(seconds(start.elapsed()));
     }
     vdkr(&["vmemres", "start"]).output()?;
-    for _ in 0..3 * rounds {
+    let several = f64::from(IN_A_ROW);
+    // The guest's clock has hundredths of a second.
+    let script = format!(
+        "read -r a rest </proc/uptime; for i in $(seq {IN_A_ROW}); do docker images >/dev/null; done; \
+         read -r b rest </proc/uptime; echo $a $b\n"
+    );
+    for _ in 0..rounds {
         let start = Instant::now();
-        vdkr(&["images"]).output()?;
-        let whole = seconds(start.elapsed());
-        let inside: f64 = vdkr(&["vshell"])
-            .output_with(b"a=$(date +%s%N); docker images >/dev/null; b=$(date +%s%N); echo $((b - a))\n")?
-            .trim()
-            .parse()
-            .context("reading the guest's clock")?;
+        for _ in 0..IN_A_ROW {
+            vdkr(&["images"]).output()?;
+        }
+        let whole = seconds(start.elapsed()) / several;
+        let inside = vdkr(&["vshell"]).output_with(script.as_bytes())?;
+        let clock: Vec<f64> = inside.split_whitespace().flat_map(str::parse).collect();
+        let &[from, to] = clock.as_slice() else {
+            bail!("the guest's clock says {inside:?}");
+        };
+        let inside = (to - from) / several;
         up.push(whole);
-        own.push(inside / 1e9);
-        over.push((whole - inside / 1e9) * 1e3);
+        own.push(inside);
+        over.push((whole - inside) * 1e3);
     }
     vdkr(&["vmemres", "stop"]).output()?;
     row(
@@ -251,7 +263,7 @@ fn drain(channel: Channel) -> Result<usize> {
     let mut count = 0;
     loop {
         match receiver.next()? {
-            Event::Data(_, bytes) => count += bytes.len(),
+            Event::Data(Stream::Out, bytes) => count += bytes.len(),
             Event::Reply(Reply::Exited(ExitStatus::Code(0))) => return Ok(count),
             Event::Reply(reply) => bail!("the program in the guest failed: {reply:?}"),
             _ => {}

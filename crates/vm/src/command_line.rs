@@ -146,7 +146,9 @@ impl Hardware {
         );
 
         line.option("-chardev", [format!("socket,id=agent,fd={AGENT_FD}")]);
-        line.option("-device", ["virtio-serial-pci,id=serial"]);
+        // One port besides the console's, two queues for each and for the control of ports, and a vector for each queue:
+        // QEMU looks after every queue at each turn, and the usual 64 cost boot and throughput.
+        line.option("-device", ["virtio-serial-pci,id=serial,max_ports=2,vectors=7"]);
         line.option(
             "-device",
             ["virtserialport,bus=serial.0,chardev=agent,name=vcontainer.agent"],
