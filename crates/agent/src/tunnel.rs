@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd};
 use vcontainer_wire::{Address, Channel, Event, Mux, Reply, Request, Sender, Stream};
 
 use crate::failure::Doing;
@@ -194,6 +194,12 @@ fn reply_listening(sender: &Sender, listener: u32) -> bool {
     sender.reply(Reply::Listening { listener }).is_ok()
 }
 
+/// After a connection that could not be taken.
+const PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 10_000_000,
+};
+
 fn accept(mux: &Mux, listener: &Listener, number: u32, stop: &OwnedFd) {
     loop {
         let fd = match listener {
@@ -211,7 +217,11 @@ fn accept(mux: &Mux, listener: &Listener, number: u32, stop: &OwnedFd) {
         if !stopped.revents().is_empty() {
             return;
         }
-        let Ok(socket) = listener.accept() else { continue };
+        let Ok(socket) = listener.accept() else {
+            // It was given up already, or there are no descriptors left: that does not get better at once.
+            let _ = rustix::event::poll(&mut [PollFd::new(stop, PollFlags::IN)], Some(&PAUSE));
+            continue;
+        };
         let Ok(channel) = mux.open(Request::Accepted { listener: number }) else {
             return;
         };

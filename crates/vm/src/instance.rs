@@ -104,7 +104,10 @@ impl StateDir {
             }
             _ => Self::open(path)?.ok_or_else(|| Error::Unusable {
                 path: path.into(),
-                what: "was removed while it was being opened: try again".into(),
+                what: match path.is_symlink() {
+                    true => "is a link that leads nowhere".into(),
+                    false => "was removed while it was being opened: try again".into(),
+                },
             }),
         }
     }
