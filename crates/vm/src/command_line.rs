@@ -98,7 +98,7 @@ impl Hardware {
         let cpu = match (self.kvm, self.arch) {
             (true, _) => "host",
             // Signing of pointers and the wide registers cost an emulated processor a fifth of its speed, also where
-            // QEMU's own algorithm signs (docs/guide/machine.md).
+            // QEMU's own algorithm signs.
             (false, Arch::Aarch64) => "max,pauth=off,sve=off,sme=off",
             // Told that copying byte by byte is fast, a guest copies so, and QEMU emulates each byte: half the speed.
             (false, Arch::X86_64) => "max,erms=off,fsrm=off",
