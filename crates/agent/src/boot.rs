@@ -2,7 +2,7 @@
 //! need and goes over to the root file system, where the second stage is PID 1 for the rest.
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,6 +31,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often it is looked for.
 const STEP: Duration = Duration::from_millis(5);
 
+/// A process's own streams, by names that programs are given for them.
+const STREAMS: [(&str, &str); 4] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "fd/0"),
+    ("/dev/stdout", "fd/1"),
+    ("/dev/stderr", "fd/2"),
+];
+
 const QUIET: MountFlags = MountFlags::NOSUID
     .union(MountFlags::NODEV)
     .union(MountFlags::NOEXEC);
@@ -41,6 +49,9 @@ const QUIET: MountFlags = MountFlags::NOSUID
 /// The root file system cannot be reached.
 pub fn first_stage() -> Result<(), Failure> {
     mount("devtmpfs", "/dev", "devtmpfs", MountFlags::NOSUID, "mode=0755")?;
+    for (name, target) in STREAMS {
+        symlink(target, name).doing(format!("making {name}"))?;
+    }
     mount("proc", "/proc", "proc", QUIET, "")?;
     mount("sysfs", "/sys", "sysfs", QUIET, "")?;
     note("first stage");

@@ -73,7 +73,7 @@ impl Pair {
                 self.disk == found.disk,
                 "the state disk was changed or moved since it was suspended",
             ),
-            (self.memory == found.memory, "its memory file was replaced"),
+            (self.memory == found.memory, "its memory file has changed"),
             (
                 self.synced || self.host_boot == found.host_boot,
                 "the host went down before the suspended machine was safe on its disk",

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use host::{check_copy, check_mount, check_volume, is_address, loopback_port};
+use host::{check_build, check_copy, check_kube, check_mount, check_volume, is_address, loopback_port};
 use scan::{Found, Scan, scan};
 
 mod host;
@@ -243,7 +243,7 @@ pub fn prepare(words: Vec<OsString>) -> Result<EngineCommand> {
     let group = verb.clone();
     if matches!(
         group.as_str(),
-        "container" | "image" | "system" | "volume" | "network" | "pod" | "builder"
+        "container" | "image" | "system" | "volume" | "network" | "pod" | "builder" | "buildx"
     ) {
         at += 1;
         verb = word(at).to_owned();
@@ -284,12 +284,18 @@ pub fn prepare(words: Vec<OsString>) -> Result<EngineCommand> {
                 command.stdin = Input::Empty;
             }
         }
+        ("kube" | "play", _) if matches!(word(start), "play" | "down" | "apply" | "kube") => {
+            check_kube(&command.words, start + 1)?;
+        }
         (_, "pull" | "push" | "search") => {
             command.registries_in(start);
             command.stdin = Input::Empty;
             command.terminal = Terminal::OfAll;
         }
         _ => {
+            if verb == "build" {
+                check_build(&command.words, start)?;
+            }
             // `prune` asks back unless it is forced.
             let asks = verb == "prune";
             let reads = command.words.iter().any(|word| word == "-");

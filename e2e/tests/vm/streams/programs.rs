@@ -257,6 +257,12 @@ fn inputs(up: &Up) -> Result<()> {
         .is(0, "", "")
         .context("empty input")?;
     run_with(mux, words(["cat"]), b"x")?.is(0, "x", "")?;
+    run_with(
+        mux,
+        sh("cat /dev/stdin - /dev/fd/0; echo e > /dev/stderr; echo o > /dev/stdout"),
+        b"by name",
+    )?
+    .is(0, "by nameo\n", "e\n")?;
     let much = vec![b'm'; 10_000_000];
     // It takes a little and ends; it takes nothing and ends.
     run_with(mux, words(["head", "-c", "5"]), &much)?.is(0, "mmmmm", "")?;

@@ -68,6 +68,66 @@ pub(super) fn check_mount(value: &OsStr) -> Result<()> {
         .try_for_each(|source| check_host_path(OsStr::from_bytes(source)))
 }
 
+/// Options of both engines' `build` that take no value.
+const BUILD_SWITCHES: &[&str] = &[
+    "all-platforms",
+    "compress",
+    "disable-compression",
+    "disable-content-trust",
+    "force-rm",
+    "help",
+    "identity-label",
+    "inherit-labels",
+    "layers",
+    "load",
+    "no-cache",
+    "no-hostname",
+    "no-hosts",
+    "omit-history",
+    "pull",
+    "pull-always",
+    "pull-never",
+    "push",
+    "quiet",
+    "rm",
+    "skip-unused-stages",
+    "squash",
+    "squash-all",
+    "stdin",
+    "tls-verify",
+];
+
+/// `build` of a folder would mean a folder of the machine: it is refused, and the way through a tar stream told.
+pub(super) fn check_build(words: &[OsString], start: usize) -> Result<()> {
+    let operands = scan(words, start, BUILD_SWITCHES, b"qD", false).operands;
+    let Some(context) = operands.first().and_then(|at| words.get(*at)) else {
+        return Ok(());
+    };
+    let bytes = context.as_bytes();
+    let is_remote = bytes.windows(3).any(|part| part == b"://") || bytes.starts_with(b"git@");
+    if bytes == b"-" || is_remote {
+        return Ok(());
+    }
+    bail!(
+        "`{}` is a folder of this computer, which the engine in the machine cannot see yet: send it as a tar stream, with \
+         `tar -C {0} -c . | … build -` (`-f` names a file in it)",
+        context.display()
+    );
+}
+
+/// `kube play` of a file would mean a file of the machine.
+pub(super) fn check_kube(words: &[OsString], start: usize) -> Result<()> {
+    let file = words.get(start..).and_then(<[OsString]>::last);
+    match file {
+        Some(file) if !file.as_bytes().starts_with(b"-") && !is_address(file) => bail!(
+            "`{}` is a file of this computer, which the engine in the machine cannot see: give it as standard input, with \
+             `… kube play - < {0}`",
+            file.display()
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// `cp` between a container and a path of this computer would mean a path of the machine: it is refused, and the way
 /// through a tar stream told. Gives whether it reads one from standard input.
 pub(super) fn check_copy(words: &[OsString], start: usize) -> Result<bool> {

@@ -74,7 +74,7 @@ fn a_terminal_is_for_those_who_ask() {
         (&["login", "--password-stdin", "-u", "u", "r"], Never, Host),
         (&["pull", "x"], OfAll, Empty),
         (&["image", "pull", "x"], OfAll, Empty),
-        (&["build", "."], OfAll, Host),
+        (&["build", "https://x/y.git"], OfAll, Host),
         (&["build", "-"], Never, Host),
         (&["images"], Never, Empty),
         (&["system", "prune"], Never, Host),
@@ -214,6 +214,14 @@ fn paths_of_this_computer_are_refused_not_misunderstood() {
         &["run", "--env-file", "e.env", "i"],
         &["create", "--cidfile=id", "i"],
         &["create", "--mount", "type=bind,source=/srv,target=/x", "i"],
+        &["build", "."],
+        &["build", "-t", "x", "--no-cache", "-f", "Dockerfile", "/srv/app"],
+        &["image", "build", "--tag=x", "app"],
+        &["buildx", "build", "--load", "."],
+        &["build", "-f", "-", "."],
+        &["kube", "play", "pod.yaml"],
+        &["play", "kube", "--network", "x", "./pod.yaml"],
+        &["kube", "down", "pod.yaml"],
     ] {
         assert!(error(words).contains("of this computer"), "{words:?}");
     }
@@ -223,6 +231,13 @@ fn paths_of_this_computer_are_refused_not_misunderstood() {
         &["run", "-v", "/var/run/docker.sock:/s", "i"],
         &["run", "--mount", "type=tmpfs,target=/x", "i"],
         &["run", "i", "-v", "/home/me:/x"],
+        &["build", "-"],
+        &["build", "-t", ".", "-"],
+        &["build", "https://example.com/x.git"],
+        &["build"],
+        &["kube", "play", "-"],
+        &["kube", "generate", "app"],
+        &["run", "build", "."],
     ] {
         ready(words);
     }
