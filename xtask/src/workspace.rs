@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vcontainer-image", &[]),
     ("vcontainer-store", &["vcontainer-image"]),
     ("vcontainer-bundle", &["vcontainer-image", "vcontainer-store"]),
+    ("vcontainer-build", &["vcontainer-image", "vcontainer-debian"]),
     ("vcontainer-wire", &[]),
     ("vcontainer-agent", &["vcontainer-wire"]),
     ("vcontainer-debian", &[]),

@@ -1,6 +1,7 @@
 //! The commands and options, and nothing else: what `--help`, man pages and completions say.
 
 mod guest;
+mod oci;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use vcontainer_bundle::target::docker;
 use vcontainer_store::Limits;
 
 pub use guest::{Guest, GuestBuild, GuestCommand, GuestList};
+pub use oci::{CompressionArg, Oci, OciBuild, OciCommand};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,6 +69,8 @@ pub enum Command {
     Inspect(Inspect),
     /// Make or list the files that vdkr and vpdmn boot from
     Guest(Guest),
+    /// Build OCI images from root filesystems
+    Oci(Oci),
 }
 
 /// Options of `vcontainer bundle`.

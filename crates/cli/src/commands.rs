@@ -3,3 +3,4 @@
 pub mod bundle;
 pub mod guest;
 pub mod inspect;
+pub mod oci;

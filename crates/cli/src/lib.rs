@@ -22,5 +22,6 @@ pub fn run(args: args::Args) -> anyhow::Result<()> {
         args::Command::Bundle(args) => commands::bundle::run(&args),
         args::Command::Inspect(args) => commands::inspect::run(&args),
         args::Command::Guest(args) => commands::guest::run(&args),
+        args::Command::Oci(args) => commands::oci::run(&args),
     }
 }

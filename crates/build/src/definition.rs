@@ -1,0 +1,180 @@
+//! What the user asks for: `name:type:content`, one for each layer (user's document, "Layer Definition Format").
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use vcontainer_image::TreePath;
+
+use crate::error::Error;
+
+/// One layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// Its name, unique in an image.
+    pub name: String,
+    /// What is in it.
+    pub content: LayerContent,
+    text: String,
+}
+
+/// What is in a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LayerContent {
+    /// Packages with what they depend on.
+    Packages(Vec<String>),
+    /// Directories of the root filesystem, with all that is in them.
+    Directories(Vec<TreePath>),
+    /// Single files of the root filesystem.
+    Files(Vec<TreePath>),
+    /// Files or directories of the build machine, and where they go.
+    Host(Vec<(PathBuf, TreePath)>),
+}
+
+impl fmt::Display for Definition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl FromStr for Definition {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = |fault: String| Error::definition(format!("layer `{text}`"), fault);
+        let mut fields = text.splitn(3, ':');
+        let (Some(name), Some(kind), Some(content)) = (fields.next(), fields.next(), fields.next()) else {
+            return Err(wrong(
+                "it has too few fields: write name:type:content, such as app:directories:/opt/app".into(),
+            ));
+        };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
+            return Err(wrong(format!(
+                "`{name}` is no name of a layer: use letters, digits, `-`, `_` and `.`"
+            )));
+        }
+        let items: Vec<&str> = content.split('+').filter(|item| !item.is_empty()).collect();
+        if items.is_empty() {
+            return Err(wrong("it has no content".into()));
+        }
+        let content = match kind {
+            // A `+` in the name of a package (`libstdc++6`) cannot be told from the one between two.
+            "packages" => LayerContent::Packages(items.into_iter().map(str::to_owned).collect()),
+            "directories" => LayerContent::Directories(paths(&items).map_err(wrong)?),
+            "files" => LayerContent::Files(paths(&items).map_err(wrong)?),
+            "host" => LayerContent::Host(pairs(&items).map_err(wrong)?),
+            kind => {
+                return Err(wrong(format!(
+                    "`{kind}` is no type of layer: use packages, directories, files or host"
+                )));
+            }
+        };
+        Ok(Self {
+            name: name.into(),
+            content,
+            text: text.into(),
+        })
+    }
+}
+
+/// Checks what concerns all layers of an image.
+///
+/// # Errors
+/// There is none, or two have one name.
+pub fn check(definitions: &[Definition]) -> Result<(), Error> {
+    let mut names = BTreeSet::new();
+    for definition in definitions {
+        if !names.insert(&definition.name) {
+            return Err(Error::definition(
+                format!("layer `{definition}`"),
+                format!("there is another layer `{}`: names are unique", definition.name),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn path(text: &str) -> Result<TreePath, String> {
+    if !text.starts_with('/') {
+        return Err(format!("`{text}` is no absolute path"));
+    }
+    match TreePath::clean(text.as_bytes()) {
+        Ok(path) if !path.is_root() => Ok(path),
+        Ok(_) => Err(format!("`{text}` is the root of everything: that is what an image without layers has")),
+        Err(error) => Err(format!("`{text}`: {error}")),
+    }
+}
+
+fn paths(items: &[&str]) -> Result<Vec<TreePath>, String> {
+    items.iter().map(|item| path(item)).collect()
+}
+
+/// `SOURCE:PLACE`, split at the last colon.
+fn pairs(items: &[&str]) -> Result<Vec<(PathBuf, TreePath)>, String> {
+    items
+        .iter()
+        .map(|item| match item.rsplit_once(':') {
+            Some((source, place)) if !source.is_empty() => {
+                Ok((OsStr::from_bytes(source.as_bytes()).into(), path(place)?))
+            }
+            _ => Err(format!("`{item}` is no pair: write SOURCE:PLACE")),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_are_read() {
+        let read = |text: &str| text.parse::<Definition>().unwrap();
+        let clean = |text: &str| TreePath::clean(text.as_bytes()).unwrap();
+        let base = read("base:packages:base-files+base-passwd+netbase");
+        assert_eq!(base.name, "base");
+        assert_eq!(
+            base.content,
+            LayerContent::Packages(vec!["base-files".into(), "base-passwd".into(), "netbase".into()])
+        );
+        assert_eq!(
+            read("app:directories:/opt/myapp/+/etc").content,
+            LayerContent::Directories(vec![clean("/opt/myapp"), clean("/etc")])
+        );
+        assert_eq!(
+            read("c:host:/a:b:/etc/b+rel:/c").content,
+            LayerContent::Host(vec![("/a:b".into(), clean("/etc/b")), ("rel".into(), clean("/c"))])
+        );
+        assert_eq!(read("c:files:/etc/passwd").to_string(), "c:files:/etc/passwd");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, fault) in [
+            ("app", "too few fields"),
+            ("app:files", "too few fields"),
+            (":files:/a", "is no name of a layer"),
+            ("a b:files:/a", "is no name of a layer"),
+            ("app:file:/a", "`file` is no type of layer"),
+            ("app:files:", "no content"),
+            ("app:files:+", "no content"),
+            ("app:files:a", "`a` is no absolute path"),
+            ("app:directories:/", "root of everything"),
+            ("app:files:/../a", "/../a"),
+            ("app:host:/a", "is no pair"),
+            ("app:host:/a:b", "no absolute path"),
+        ] {
+            let error = text.parse::<Definition>().unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("layer `{text}`: ")) && error.contains(fault),
+                "{error}"
+            );
+        }
+        let twice = ["a:files:/a", "a:files:/b"].map(|text| text.parse().unwrap());
+        let error = check(&twice).unwrap_err().to_string();
+        assert_eq!(error, "layer `a:files:/b`: there is another layer `a`: names are unique");
+    }
+}

@@ -1,0 +1,69 @@
+//! What can go wrong.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why an image was not built. Nothing has been written to its place then.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be used.
+    #[error("{doing} `{}` failed", path.display())]
+    Io {
+        /// What was being done to it.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// A root filesystem that is none.
+    #[error("`{}` is no directory: a root filesystem is a directory or a tar file", path.display())]
+    NotADirectory {
+        /// What was named.
+        path: PathBuf,
+    },
+    /// A tar stream that cannot be used.
+    #[error("{origin}: {fault}")]
+    Stream {
+        /// Which one.
+        origin: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// The definition of an image or of a layer makes no sense.
+    #[error("{what}: {fault}")]
+    Definition {
+        /// Which one, as the user wrote it.
+        what: String,
+        /// What is wrong, and what to do.
+        fault: String,
+    },
+    /// A base image that cannot be used.
+    #[error("the base image cannot be used")]
+    Base(#[from] vcontainer_image::SourceError),
+}
+
+impl Error {
+    /// An error in what the user wrote.
+    pub(crate) fn definition(what: impl Into<String>, fault: impl Into<String>) -> Self {
+        Self::Definition {
+            what: what.into(),
+            fault: fault.into(),
+        }
+    }
+}
+
+/// Adds what was being done to which file.
+pub(crate) trait OnPath<T> {
+    fn at(self, doing: &'static str, path: &Path) -> Result<T, Error>;
+}
+
+impl<T, E: Into<io::Error>> OnPath<T> for Result<T, E> {
+    fn at(self, doing: &'static str, path: &Path) -> Result<T, Error> {
+        self.map_err(|error| Error::Io {
+            doing,
+            path: path.into(),
+            source: error.into(),
+        })
+    }
+}

@@ -1,0 +1,230 @@
+//! Writes an OCI image layout: whole, or not at all.
+//!
+//! Source: OCI image-spec `image-layout.md`, `manifest.md`, `image-index.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use tempfile::{NamedTempFile, TempDir};
+use vcontainer_image::{Digest, HashingReader, Image, LayerSource, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Platform};
+
+use crate::error::{Error, OnPath as _};
+
+/// A layout in the making, beside the place where it will be.
+pub struct LayoutWriter {
+    target: PathBuf,
+    staging: TempDir,
+    blobs: BTreeSet<Digest>,
+}
+
+/// A blob that a manifest or an index names.
+#[derive(Debug, Clone)]
+pub struct Descriptor {
+    /// What it is.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+impl Descriptor {
+    fn json(&self) -> Map<String, Value> {
+        let mut json = Map::new();
+        json.insert("mediaType".into(), json!(self.media_type));
+        json.insert("digest".into(), json!(self.digest.to_string()));
+        json.insert("size".into(), json!(self.size));
+        json
+    }
+}
+
+impl LayoutWriter {
+    /// Begins a layout that will lie at `target`.
+    ///
+    /// # Errors
+    /// Nothing can be made there.
+    pub fn new(target: &Path) -> Result<Self, Error> {
+        let parent = match target.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(parent).at("making the directory", parent)?;
+        let staging = tempfile::Builder::new()
+            .prefix(".vcontainer-oci-")
+            .tempdir_in(parent)
+            .at("making a directory in", parent)?;
+        let blobs = staging.path().join("blobs/sha256");
+        fs::create_dir_all(&blobs).at("making the directory", &blobs)?;
+        Ok(Self {
+            target: target.into(),
+            staging,
+            blobs: BTreeSet::new(),
+        })
+    }
+
+    /// Where temporary files lie so that they can become blobs by a rename.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.staging.path()
+    }
+
+    fn blob(&self, digest: Digest) -> PathBuf {
+        self.staging.path().join("blobs/sha256").join(digest.hex())
+    }
+
+    /// Takes a finished file as blob.
+    ///
+    /// # Errors
+    /// It cannot be renamed.
+    pub fn add_file(&mut self, file: NamedTempFile, digest: Digest) -> Result<(), Error> {
+        if !self.blobs.insert(digest) {
+            return Ok(());
+        }
+        let path = self.blob(digest);
+        file.as_file().sync_all().at("writing out", &path)?;
+        // Temporary files are for their owner only.
+        file.as_file()
+            .set_permissions(Permissions::from_mode(0o644))
+            .at("setting the mode of", &path)?;
+        let persisted = file.persist(&path).map_err(|error| error.error);
+        persisted.at("renaming to", &path).map(drop)
+    }
+
+    /// Adds a document.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn add_document(&mut self, media_type: &str, bytes: &[u8]) -> Result<Descriptor, Error> {
+        let digest = Digest::of(bytes);
+        let path = self.blob(digest);
+        if self.blobs.insert(digest) {
+            write(&path, bytes)?;
+        }
+        Ok(Descriptor {
+            media_type: media_type.into(),
+            digest,
+            size: bytes.len() as u64,
+        })
+    }
+
+    /// Copies a layer of another image; its digest and size must be right.
+    ///
+    /// # Errors
+    /// It is damaged, or cannot be copied.
+    pub fn add_layer(&mut self, layer: &LayerSource) -> Result<Descriptor, Error> {
+        let descriptor = Descriptor {
+            // Docker's types in an OCI manifest are refused by some readers; the bytes decide what it is.
+            media_type: layer.compression.oci_media_type().into(),
+            digest: layer.digest,
+            size: layer.size,
+        };
+        if !self.blobs.insert(layer.digest) {
+            return Ok(descriptor);
+        }
+        let path = self.blob(layer.digest);
+        let mut reader = HashingReader::new(layer.open()?);
+        let mut file = File::create_new(&path).at("making", &path)?;
+        io::copy(&mut reader, &mut file).at("copying a layer of the base image to", &path)?;
+        let (digest, size) = reader.finish();
+        if (digest, size) != (layer.digest, layer.size) {
+            return Err(Error::Stream {
+                origin: layer.origin().into(),
+                fault: format!("its layer {} is damaged: the digest is {digest}", layer.digest),
+            });
+        }
+        file.sync_all().at("writing out", &path)?;
+        Ok(descriptor)
+    }
+
+    /// Writes the manifest and the entry file, and puts the layout at its place; one that was there goes.
+    ///
+    /// # Errors
+    /// It cannot be written or moved.
+    pub fn finish(
+        mut self,
+        config: &[u8],
+        layers: &[Descriptor],
+        platform: &Platform,
+        tag: &str,
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Digest, Error> {
+        let config = self.add_document(OCI_CONFIG, config)?;
+        let mut manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "config": config.json(),
+            "layers": layers.iter().map(Descriptor::json).collect::<Vec<_>>(),
+        });
+        if let (false, Some(object)) = (annotations.is_empty(), manifest.as_object_mut()) {
+            object.insert("annotations".into(), json!(annotations));
+        }
+        let manifest = self.add_document(OCI_MANIFEST, manifest.to_string().as_bytes())?;
+        let mut entry = manifest.json();
+        let mut described = Map::new();
+        described.insert("architecture".into(), json!(platform.architecture));
+        described.insert("os".into(), json!(platform.os));
+        if let Some(variant) = &platform.variant {
+            described.insert("variant".into(), json!(variant));
+        }
+        entry.insert("annotations".into(), json!({"org.opencontainers.image.ref.name": tag}));
+        entry.insert("platform".into(), Value::Object(described));
+        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]});
+        write(&self.staging.path().join("index.json"), index.to_string().as_bytes())?;
+        write(
+            &self.staging.path().join("oci-layout"),
+            br#"{"imageLayoutVersion":"1.0.0"}"#,
+        )?;
+        self.publish()?;
+        Ok(manifest.digest)
+    }
+
+    fn publish(self) -> Result<(), Error> {
+        let staged = self.staging.path();
+        fs::set_permissions(staged, Permissions::from_mode(0o755)).at("setting the mode of", staged)?;
+        for directory in [&staged.join("blobs/sha256"), &staged.join("blobs"), staged] {
+            let opened = File::open(directory).at("opening", directory)?;
+            opened.sync_all().at("writing out", directory)?;
+        }
+        let target = &self.target;
+        // Plain renames: pseudo knows no others.
+        let old = match fs::symlink_metadata(target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error).at("looking at", target),
+            Ok(_) => {
+                let parent = staged.parent().unwrap_or_else(|| Path::new("."));
+                let old = tempfile::Builder::new()
+                    .prefix(".vcontainer-old-")
+                    .tempdir_in(parent)
+                    .at("making a directory in", parent)?;
+                fs::rename(target, old.path().join("old")).at("moving away", target)?;
+                Some(old)
+            }
+        };
+        if let Err(error) = fs::rename(staged, target) {
+            if let Some(old) = &old {
+                // The old one is better than none.
+                let _ = fs::rename(old.path().join("old"), target);
+            }
+            return Err(error).at("putting the image to", target);
+        }
+        Ok(())
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut file = File::create_new(path).at("making", path)?;
+    file.write_all(bytes).at("writing", path)?;
+    file.sync_all().at("writing out", path)
+}
+
+/// The layers of a base, copied.
+///
+/// # Errors
+/// As [`LayoutWriter::add_layer`].
+pub fn copy_layers(writer: &mut LayoutWriter, base: &Image) -> Result<Vec<Descriptor>, Error> {
+    base.layers.iter().map(|layer| writer.add_layer(layer)).collect()
+}

@@ -1,0 +1,199 @@
+//! Reads tar streams as file systems: root filesystem tarballs, and the layers of a base image one over the other.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use vcontainer_image::{Compression, EntryKind, LayerItem, LayerReader, TreePath};
+
+use crate::error::{Error, OnPath as _};
+use crate::tree::{Content, Kind, Link, Node, Tree};
+
+/// Names of files that take something of the layers below away (OCI image-spec `layer.md`, "Whiteouts").
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Puts tar streams one over the other. The content of files goes into one temporary file.
+pub struct Unpacker {
+    tree: Tree,
+    spool: Arc<File>,
+    end: u64,
+    links: u64,
+}
+
+impl Unpacker {
+    /// An empty file system whose content is kept in a nameless file in `directory`.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn new(directory: &Path) -> Result<Self, Error> {
+        let spool = tempfile::tempfile_in(directory).at("making a temporary file in", directory)?;
+        Ok(Self {
+            tree: Tree::default(),
+            spool: Arc::new(spool),
+            end: 0,
+            links: 0,
+        })
+    }
+
+    /// The file system.
+    #[must_use]
+    pub fn finish(self) -> Tree {
+        self.tree
+    }
+
+    /// Puts one more stream over what is there, as engines do: whiteouts take away, directories are merged.
+    ///
+    /// # Errors
+    /// The stream is damaged, or an entry makes no sense over what is there.
+    pub fn add(&mut self, stream: impl Read + Send, compression: Compression, origin: &str) -> Result<(), Error> {
+        let wrong = |fault: String| Error::Stream {
+            origin: origin.into(),
+            fault,
+        };
+        let plain = compression
+            .reader(BufReader::with_capacity(1 << 16, stream))
+            .map_err(|error| wrong(error.to_string()))?;
+        let mut reader = LayerReader::new(BufReader::with_capacity(1 << 16, plain));
+        let mut layer = Layer::default();
+        loop {
+            let entry = match reader.next_item() {
+                Ok(Some(LayerItem::Entry(entry))) => entry,
+                Ok(Some(LayerItem::GlobalHeader { .. })) => continue,
+                Ok(None) => break,
+                Err(error) => return Err(wrong(error.to_string())),
+            };
+            let kind = match entry.kind {
+                EntryKind::File { .. } => {
+                    let offset = self.end;
+                    let mut spool = SpoolWriter {
+                        file: &self.spool,
+                        at: offset,
+                    };
+                    let size = std::io::copy(&mut reader.content(), &mut spool)
+                        .map_err(|error| wrong(format!("entry `{}`: {error}", entry.path)))?;
+                    self.end += size;
+                    Kind::File {
+                        content: Content::Spool {
+                            file: Arc::clone(&self.spool),
+                            offset,
+                            size,
+                        },
+                        link: None,
+                    }
+                }
+                EntryKind::Directory => Kind::Directory,
+                EntryKind::Symlink { target } => Kind::Symlink(target),
+                EntryKind::Hardlink { target } => {
+                    let node = self.linked(&mut layer, &target).ok_or_else(|| {
+                        wrong(format!(
+                            "entry `{}` is another name of `{target}`, and that is no file before it",
+                            entry.path
+                        ))
+                    })?;
+                    layer.tree.insert(entry.path, node);
+                    continue;
+                }
+                EntryKind::Char { major, minor } => Kind::Char(major, minor),
+                EntryKind::Block { major, minor } => Kind::Block(major, minor),
+                EntryKind::Fifo => Kind::Fifo,
+            };
+            let node = Node {
+                meta: entry.meta,
+                kind,
+            };
+            match whiteout(&entry.path) {
+                Some(whiteout) => layer.whiteouts.push(whiteout),
+                None => layer.tree.insert(entry.path, node),
+            }
+        }
+        // The end of a compressed stream tells whether all of it was right.
+        std::io::copy(&mut reader.into_inner(), &mut std::io::sink())
+            .map_err(|error| wrong(error.to_string()))?;
+        self.merge(layer);
+        Ok(())
+    }
+
+    /// The file that has this name already, as one that has another name too.
+    fn linked(&mut self, layer: &mut Layer, target: &TreePath) -> Option<Node> {
+        let node = match layer.tree.get_mut(target) {
+            Some(node) => node,
+            None => self.tree.get_mut(target)?,
+        };
+        let Kind::File { link, .. } = &mut node.kind else {
+            return matches!(node.kind, Kind::Symlink(_)).then(|| node.clone());
+        };
+        if link.is_none() {
+            *link = Some(Link(self.links));
+            self.links += 1;
+        }
+        Some(node.clone())
+    }
+
+    fn merge(&mut self, layer: Layer) {
+        for whiteout in layer.whiteouts {
+            match whiteout {
+                Whiteout::Content(directory) => {
+                    let below: Vec<TreePath> = self.tree.below(&directory).cloned().collect();
+                    for path in below {
+                        self.tree.remove(&path);
+                    }
+                }
+                Whiteout::Name(path) => self.tree.remove(&path),
+            }
+        }
+        for (path, node) in layer.tree.iter() {
+            let is_directory = |node: &Node| matches!(node.kind, Kind::Directory);
+            if !(is_directory(node) && self.tree.get(path).is_some_and(is_directory)) {
+                self.tree.remove(path);
+            }
+            self.tree.insert_parents(path);
+            self.tree.insert(path.clone(), node.clone());
+        }
+    }
+}
+
+/// What one stream says.
+#[derive(Default)]
+struct Layer {
+    tree: Tree,
+    whiteouts: Vec<Whiteout>,
+}
+
+/// What a layer takes away of those below it.
+enum Whiteout {
+    /// All that is in a directory.
+    Content(TreePath),
+    /// One name.
+    Name(TreePath),
+}
+
+fn whiteout(path: &TreePath) -> Option<Whiteout> {
+    let (name, parent) = (path.name()?, path.parent()?);
+    if name == OPAQUE {
+        return Some(Whiteout::Content(parent));
+    }
+    let hidden = name.strip_prefix(WHITEOUT)?;
+    Some(Whiteout::Name(match hidden {
+        b"" | b"." | b".." => path.clone(),
+        hidden => parent.join(hidden),
+    }))
+}
+
+struct SpoolWriter<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Write for SpoolWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = std::os::unix::fs::FileExt::write_at(self.file, bytes, self.at)?;
+        self.at += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

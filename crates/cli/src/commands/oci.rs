@@ -1,0 +1,203 @@
+//! `vcontainer oci build`.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use vcontainer_build::compress::Method;
+use vcontainer_build::config::Settings;
+use vcontainer_build::layer::Times;
+use vcontainer_build::{Built, Request, Tree, Unpacker, scan};
+use vcontainer_image::{Compression, Image, OpenOptions, Platform};
+
+use crate::args::{CompressionArg, Oci, OciBuild, OciCommand};
+use crate::output::{bytes, columns, count, print};
+use crate::settings::source_date_epoch;
+
+/// Runs a command about OCI images.
+///
+/// # Errors
+/// See [`vcontainer_build::Error`].
+pub fn run(args: &Oci) -> Result<()> {
+    match &args.command {
+        OciCommand::Build(args) => build(args),
+    }
+}
+
+fn build(args: &OciBuild) -> Result<()> {
+    let (name, tag) = name_and_tag(&args.name)?;
+    let times = Times {
+        epoch: match std::env::var_os("SOURCE_DATE_EPOCH") {
+            None => None,
+            Some(_) => Some(source_date_epoch()?.seconds),
+        },
+    };
+    let compression = match args.compression {
+        CompressionArg::None => Compression::None,
+        CompressionArg::Gzip => Compression::Gzip,
+        CompressionArg::Zstd => Compression::Zstd,
+    };
+    let method = Method::new(compression, args.level).context("--level cannot be used")?;
+    let settings = settings(args)?;
+    let base = base(args)?;
+    let platform = match (&args.arch, &base) {
+        (Some(arch), _) => Platform::for_machine(arch).context("--arch cannot be used")?,
+        (None, Some(base)) => base.config_view.platform(),
+        (None, None) => bail!("the image's architecture is not known: give it with --arch, such as --arch aarch64"),
+    };
+    let root = args.rootfs.as_deref().map(root).transpose()?;
+    let target = args.output.join(format!("{name}-{tag}-oci"));
+    let annotations = args.annotation.iter().cloned().collect();
+    let built = vcontainer_build::build(&Request {
+        root: root.as_ref(),
+        base: base.as_ref(),
+        layers: &args.layer,
+        settings: &settings,
+        platform: &platform,
+        method,
+        threads: args
+            .threads
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        times,
+        tag,
+        annotations: &annotations,
+        target: &target,
+    })
+    .with_context(|| format!("`{}` cannot be built", target.display()))?;
+    if tag != "latest" {
+        link(&args.output, &format!("{name}-latest-oci"), &format!("{name}-{tag}-oci"))?;
+    }
+    if args.quiet {
+        return Ok(());
+    }
+    show(&target, &platform, &built)
+}
+
+/// The name and the tag as they become parts of file names.
+fn name_and_tag(text: &str) -> Result<(&str, &str)> {
+    let (name, tag) = text.split_once(':').unwrap_or((text, "latest"));
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    for part in [name, tag] {
+        ensure!(
+            part.bytes().all(plain) && part.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_'),
+            "`{text}` is no name of an image here: use letters, digits, `-`, `_` and `.`, and a tag behind a colon"
+        );
+    }
+    Ok((name, tag))
+}
+
+fn words(option: &str, text: Option<&String>) -> Result<Option<Vec<String>>> {
+    text.map(|text| {
+        shlex::split(text).with_context(|| format!("{option} `{text}` has a quote that is not closed"))
+    })
+    .transpose()
+}
+
+fn settings(args: &OciBuild) -> Result<Settings> {
+    Ok(Settings {
+        entrypoint: words("--entrypoint", args.entrypoint.as_ref())?,
+        cmd: words("--cmd", args.cmd.as_ref())?,
+        env: args.env.clone(),
+        labels: args.label.iter().cloned().collect(),
+        user: args.user.clone(),
+        working_dir: args.working_dir.clone(),
+        stop_signal: args.stop_signal.clone(),
+        ports: args.port.iter().cloned().collect(),
+        volumes: args.volume.iter().cloned().collect(),
+        healthcheck: None,
+        author: args.author.clone(),
+    })
+}
+
+/// The base image: by an absolute path, or by its name in the output directory.
+fn base(args: &OciBuild) -> Result<Option<Image>> {
+    let Some(name) = &args.base else {
+        return Ok(None);
+    };
+    let path = match Path::new(name).is_absolute() {
+        true => PathBuf::from(name),
+        false => args.output.join(format!("{name}-{}-oci", args.base_tag)),
+    };
+    let platform = match &args.arch {
+        Some(arch) => Some(Platform::for_machine(arch).context("--arch cannot be used")?),
+        None => None,
+    };
+    let open = || match platform {
+        Some(platform) => vcontainer_image::open(&path, &OpenOptions::new(platform)),
+        // Which platform the target is for, the base says: it must be the only one.
+        None => {
+            let own = Platform::new("linux", "unknown", None);
+            let mut images = vcontainer_image::list(&path, &OpenOptions::new(own))?;
+            match (images.pop(), images.is_empty()) {
+                (Some(image), true) => Ok(image),
+                _ => vcontainer_image::open(&path, &OpenOptions::new(Platform::new("linux", "unknown", None))),
+            }
+        }
+    };
+    open()
+        .with_context(|| format!("the base image `{name}` cannot be used"))
+        .map(Some)
+}
+
+/// The root filesystem.
+fn root(path: &Path) -> Result<Tree> {
+    let doing = || format!("the root filesystem `{}` cannot be used", path.display());
+    let metadata = fs::metadata(path).with_context(doing)?;
+    if metadata.is_dir() {
+        return scan::directory(path).with_context(doing);
+    }
+    let read = || -> Result<Tree> {
+        let mut file = File::open(path)?;
+        let mut start = [0; 8];
+        let count = std::io::Read::read(&mut file, &mut start)?;
+        let compression = Compression::sniff(start.get(..count).unwrap_or_default())?;
+        std::io::Seek::rewind(&mut file)?;
+        let mut unpacker = Unpacker::new(&std::env::temp_dir())?;
+        unpacker.add(file, compression, &format!("`{}`", path.display()))?;
+        Ok(unpacker.finish())
+    };
+    read().with_context(doing)
+}
+
+/// Makes a link, in place of one that is there.
+fn link(directory: &Path, name: &str, target: &str) -> Result<()> {
+    let path = directory.join(name);
+    let new = directory.join(format!(".{name}.{}", std::process::id()));
+    let make = || {
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if !metadata.is_symlink() => {
+                return Err(std::io::Error::other("something else than a link is there: remove it"));
+            }
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::os::unix::fs::symlink(target, &new)?;
+        fs::rename(&new, &path)
+    };
+    make()
+        .inspect_err(|_| drop(fs::remove_file(&new)))
+        .with_context(|| format!("cannot make the link `{}`", path.display()))
+}
+
+fn show(target: &Path, platform: &Platform, built: &Built) -> Result<()> {
+    let rows: Vec<Vec<String>> = built
+        .layers
+        .iter()
+        .map(|layer| {
+            vec![
+                format!("  {}", layer.name.as_deref().unwrap_or("(base)")),
+                bytes(layer.size),
+                layer.objects.map_or_else(String::new, |objects| count(objects, "object")),
+                layer.digest.to_string(),
+            ]
+        })
+        .collect();
+    print(&format!(
+        "{} ({platform}): {}\n{}\n{}",
+        target.display(),
+        count(built.layers.len(), "layer"),
+        built.manifest,
+        columns(&rows)
+    ))
+}
