@@ -94,7 +94,13 @@ pub fn build(request: &Request<'_>) -> Result<Built, Error> {
     let mut steps = Vec::new();
     for (name, created_by, content) in contents(request)? {
         let tree = added(&below, &content)?;
-        let layer = layer::write(&tree, request.times, request.method, request.threads, writer.directory())?;
+        let layer = layer::write(
+            &tree,
+            request.times,
+            request.method,
+            request.threads,
+            writer.directory(),
+        )?;
         steps.push(Step {
             diff_id: layer.diff_id,
             created_by,
@@ -153,9 +159,9 @@ fn check_platform(base: &Image, wanted: &Platform) -> Result<(), Error> {
 /// Name, history and content of each layer.
 fn contents(request: &Request<'_>) -> Result<Vec<(String, String, Tree)>, Error> {
     let root = || {
-        request
-            .root
-            .ok_or_else(|| Error::definition("the image", "it needs a root filesystem: give one with --rootfs"))
+        request.root.ok_or_else(|| {
+            Error::definition("the image", "it needs a root filesystem: give one with --rootfs")
+        })
     };
     if request.layers.is_empty() {
         let history = "vcontainer oci build: root filesystem".to_owned();

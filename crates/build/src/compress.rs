@@ -162,7 +162,9 @@ impl<W: Write> Gzip<W> {
                     let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(job) = job else { return };
                     // Nobody waits for it after an error.
-                    let _ = job.done.send(deflate(&job.block, &job.window, job.is_last, level));
+                    let _ = job
+                        .done
+                        .send(deflate(&job.block, &job.window, job.is_last, level));
                 }
             };
             workers.push(thread::Builder::new().name("gzip".into()).spawn(work)?);
@@ -180,7 +182,10 @@ impl<W: Write> Gzip<W> {
 
     fn dispatch(&mut self, is_last: bool) -> io::Result<()> {
         let block = std::mem::replace(&mut self.block, Vec::with_capacity(BLOCK));
-        let tail = block.get(block.len().saturating_sub(WINDOW)..).unwrap_or_default().to_vec();
+        let tail = block
+            .get(block.len().saturating_sub(WINDOW)..)
+            .unwrap_or_default()
+            .to_vec();
         let (done, result) = mpsc::sync_channel(1);
         let job = Job {
             window: std::mem::replace(&mut self.window, tail),

@@ -49,10 +49,14 @@ impl std::str::FromStr for Port {
     /// `80`, `80/tcp`, `53/udp`, `1/sctp`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        let known = ["tcp", "udp", "sctp"].into_iter().find(|known| *known == protocol);
+        let known = ["tcp", "udp", "sctp"]
+            .into_iter()
+            .find(|known| *known == protocol);
         match (number.parse(), known) {
             (Ok(number), Some(protocol)) if number > 0 => Ok(Self { number, protocol }),
-            _ => Err(format!("`{text}` is no port: write 80, 80/tcp, 80/udp or 80/sctp")),
+            _ => Err(format!(
+                "`{text}` is no port: write 80, 80/tcp, 80/udp or 80/sctp"
+            )),
         }
     }
 }
@@ -121,16 +125,20 @@ pub fn document(
     for gone in ["container", "container_config", "docker_version", "id", "parent"] {
         document.remove(gone);
     }
-    let mut run = object(document.remove("config")).ok_or_else(|| wrong("its `config` is no object".into()))?;
+    let mut run =
+        object(document.remove("config")).ok_or_else(|| wrong("its `config` is no object".into()))?;
     apply(&mut run, settings).map_err(wrong)?;
     document.insert("config".into(), Value::Object(run));
 
-    let mut root = object(document.remove("rootfs")).ok_or_else(|| wrong("its `rootfs` is no object".into()))?;
-    let mut diff_ids = list(root.remove("diff_ids")).ok_or_else(|| wrong("its `diff_ids` are no list".into()))?;
+    let mut root =
+        object(document.remove("rootfs")).ok_or_else(|| wrong("its `rootfs` is no object".into()))?;
+    let mut diff_ids =
+        list(root.remove("diff_ids")).ok_or_else(|| wrong("its `diff_ids` are no list".into()))?;
     diff_ids.extend(steps.iter().map(|step| json!(step.diff_id.0.to_string())));
     document.insert("rootfs".into(), json!({"type": "layers", "diff_ids": diff_ids}));
 
-    let mut history = list(document.remove("history")).ok_or_else(|| wrong("its `history` is no list".into()))?;
+    let mut history =
+        list(document.remove("history")).ok_or_else(|| wrong("its `history` is no list".into()))?;
     history.extend(
         steps
             .iter()
@@ -193,7 +201,10 @@ fn apply(run: &mut Map<String, Value>, settings: &Settings) -> Result<(), String
     merge(run, "ExposedPorts", ports)?;
     let volumes = settings.volumes.iter().map(|volume| (volume.clone(), json!({})));
     merge(run, "Volumes", volumes)?;
-    let labels = settings.labels.iter().map(|(name, value)| (name.clone(), json!(value)));
+    let labels = settings
+        .labels
+        .iter()
+        .map(|(name, value)| (name.clone(), json!(value)));
     merge(run, "Labels", labels)?;
     if let Some(check) = &settings.healthcheck {
         run.insert("Healthcheck".into(), healthcheck(check));

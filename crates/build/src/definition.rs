@@ -104,7 +104,9 @@ fn path(text: &str) -> Result<TreePath, String> {
     }
     match TreePath::clean(text.as_bytes()) {
         Ok(path) if !path.is_root() => Ok(path),
-        Ok(_) => Err(format!("`{text}` is the root of everything: that is what an image without layers has")),
+        Ok(_) => Err(format!(
+            "`{text}` is the root of everything: that is what an image without layers has"
+        )),
         Err(error) => Err(format!("`{text}`: {error}")),
     }
 }
@@ -146,7 +148,10 @@ mod tests {
         );
         assert_eq!(
             read("c:host:/a:b:/etc/b+rel:/c").content,
-            LayerContent::Host(vec![("/a:b".into(), clean("/etc/b")), ("rel".into(), clean("/c"))])
+            LayerContent::Host(vec![
+                ("/a:b".into(), clean("/etc/b")),
+                ("rel".into(), clean("/c"))
+            ])
         );
         assert_eq!(read("c:files:/etc/passwd").to_string(), "c:files:/etc/passwd");
     }
@@ -175,6 +180,9 @@ mod tests {
         }
         let twice = ["a:files:/a", "a:files:/b"].map(|text| text.parse().unwrap());
         let error = check(&twice).unwrap_err().to_string();
-        assert_eq!(error, "layer `a:files:/b`: there is another layer `a`: names are unique");
+        assert_eq!(
+            error,
+            "layer `a:files:/b`: there is another layer `a`: names are unique"
+        );
     }
 }

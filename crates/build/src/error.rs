@@ -40,7 +40,13 @@ pub enum Error {
     },
     /// A base image that cannot be used.
     #[error("the base image cannot be used")]
-    Base(#[from] vcontainer_image::SourceError),
+    Base(#[source] Box<vcontainer_image::SourceError>),
+}
+
+impl From<vcontainer_image::SourceError> for Error {
+    fn from(error: vcontainer_image::SourceError) -> Self {
+        Self::Base(Box::new(error))
+    }
 }
 
 impl Error {

@@ -66,7 +66,13 @@ pub struct Layer {
 ///
 /// # Errors
 /// A file cannot be read or has changed meanwhile, or the directory takes no more.
-pub fn write(tree: &Tree, times: Times, method: Method, threads: usize, directory: &Path) -> Result<Layer, Error> {
+pub fn write(
+    tree: &Tree,
+    times: Times,
+    method: Method,
+    threads: usize,
+    directory: &Path,
+) -> Result<Layer, Error> {
     let file = NamedTempFile::new_in(directory).at("making a temporary file in", directory)?;
     let doing = "writing the layer into";
     let blob = Hashing::new(BufWriter::with_capacity(1 << 18, file));
@@ -79,11 +85,10 @@ pub fn write(tree: &Tree, times: Times, method: Method, threads: usize, director
         let mut content = None;
         let kind = match &node.kind {
             Kind::Directory => EntryKind::Directory,
-            Kind::File {
-                content: found,
-                link,
-            } => match link.and_then(|link| first_names.get(&link)) {
-                Some(first) => EntryKind::Hardlink { target: first.clone() },
+            Kind::File { content: found, link } => match link.and_then(|link| first_names.get(&link)) {
+                Some(first) => EntryKind::Hardlink {
+                    target: first.clone(),
+                },
                 None => {
                     if let Some(link) = link {
                         first_names.insert(*link, path.clone());
@@ -92,7 +97,9 @@ pub fn write(tree: &Tree, times: Times, method: Method, threads: usize, director
                     EntryKind::File { size: found.size() }
                 }
             },
-            Kind::Symlink(target) => EntryKind::Symlink { target: target.clone() },
+            Kind::Symlink(target) => EntryKind::Symlink {
+                target: target.clone(),
+            },
             Kind::Char(major, minor) => EntryKind::Char {
                 major: *major,
                 minor: *minor,
@@ -127,7 +134,10 @@ pub fn write(tree: &Tree, times: Times, method: Method, threads: usize, director
     let finish = || -> io::Result<Layer> {
         let stream = tar.finish()?;
         let (compressor, diff_id, unpacked) = stream.finish()?;
-        let blob = compressor.into_inner().map_err(io::IntoInnerError::into_error)?.finish()?;
+        let blob = compressor
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?
+            .finish()?;
         let (file, digest, size) = blob.finish()?;
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         Ok(Layer {

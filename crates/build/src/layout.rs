@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use tempfile::{NamedTempFile, TempDir};
-use vcontainer_image::{Digest, HashingReader, Image, LayerSource, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Platform};
+use vcontainer_image::{
+    Digest, HashingReader, Image, LayerSource, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Platform,
+};
 
 use crate::error::{Error, OnPath as _};
 
@@ -170,10 +172,16 @@ impl LayoutWriter {
         if let Some(variant) = &platform.variant {
             described.insert("variant".into(), json!(variant));
         }
-        entry.insert("annotations".into(), json!({"org.opencontainers.image.ref.name": tag}));
+        entry.insert(
+            "annotations".into(),
+            json!({"org.opencontainers.image.ref.name": tag}),
+        );
         entry.insert("platform".into(), Value::Object(described));
         let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]});
-        write(&self.staging.path().join("index.json"), index.to_string().as_bytes())?;
+        write(
+            &self.staging.path().join("index.json"),
+            index.to_string().as_bytes(),
+        )?;
         write(
             &self.staging.path().join("oci-layout"),
             br#"{"imageLayoutVersion":"1.0.0"}"#,

@@ -14,10 +14,10 @@ pub mod layer;
 pub mod layout;
 pub mod scan;
 mod tar;
-mod tree;
-mod unpack;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod unpack;
 
 pub use build::{Built, BuiltLayer, Request, build};
 pub use error::Error;

@@ -89,8 +89,12 @@ impl Scan {
             Kind::Symlink(target.into_os_string().into_vec())
         } else if file_type.is_file() {
             let next = Link(self.linked.len() as u64);
-            let link = (metadata.nlink() > 1)
-                .then(|| *self.linked.entry((metadata.dev(), metadata.ino())).or_insert(next));
+            let link = (metadata.nlink() > 1).then(|| {
+                *self
+                    .linked
+                    .entry((metadata.dev(), metadata.ino()))
+                    .or_insert(next)
+            });
             Kind::File {
                 content: Content::Host {
                     path: path.to_owned(),

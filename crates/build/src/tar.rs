@@ -45,7 +45,13 @@ impl<W: Write> TarWriter<W> {
         let mut records = Vec::new();
         let mut header = [0; BLOCK];
         put_text(&mut header, 0..100, &name, "path", &mut records);
-        put_number(&mut header, 100..108, u64::from(meta.mode & 0o7777), "", &mut records);
+        put_number(
+            &mut header,
+            100..108,
+            u64::from(meta.mode & 0o7777),
+            "",
+            &mut records,
+        );
         put_number(&mut header, 108..116, u64::from(meta.uid), "uid", &mut records);
         put_number(&mut header, 116..124, u64::from(meta.gid), "gid", &mut records);
         put_number(&mut header, 124..136, size, "size", &mut records);
@@ -59,10 +65,26 @@ impl<W: Write> TarWriter<W> {
         put_byte(&mut header, 156, flag);
         put_text(&mut header, 157..257, link, "linkpath", &mut records);
         put(&mut header, 257, b"ustar\x0000");
-        put_number(&mut header, 329..337, u64::from(device.0), "SCHILY.devmajor", &mut records);
-        put_number(&mut header, 337..345, u64::from(device.1), "SCHILY.devminor", &mut records);
+        put_number(
+            &mut header,
+            329..337,
+            u64::from(device.0),
+            "SCHILY.devmajor",
+            &mut records,
+        );
+        put_number(
+            &mut header,
+            337..345,
+            u64::from(device.1),
+            "SCHILY.devminor",
+            &mut records,
+        );
         for xattr in &meta.xattrs {
-            record(&mut records, &[b"SCHILY.xattr.", &xattr.name[..]].concat(), &xattr.value);
+            record(
+                &mut records,
+                &[b"SCHILY.xattr.", &xattr.name[..]].concat(),
+                &xattr.value,
+            );
         }
         if !records.is_empty() {
             self.extended(&records)?;
@@ -145,7 +167,11 @@ fn put_text(
     if text.len() > room {
         record(records, key.as_bytes(), text);
     }
-    put(header, field.start, text.get(..text.len().min(room)).unwrap_or_default());
+    put(
+        header,
+        field.start,
+        text.get(..text.len().min(room)).unwrap_or_default(),
+    );
 }
 
 /// A number in octal when it fits (with a NUL behind it), else zero there and the number in a record.

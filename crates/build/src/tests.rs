@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use tempfile::TempDir;
 use vcontainer_image::{
-    Compression, EntryKind, Image, LayerItem, LayerReader, Meta, OpenOptions, Platform, Timestamp, TreePath, Xattr,
+    Compression, EntryKind, Image, LayerItem, LayerReader, Meta, OpenOptions, Platform, Timestamp, TreePath,
+    Xattr,
 };
 
 use crate::compress::Method;
@@ -73,7 +74,9 @@ fn names(image: &Image, layer: usize) -> Vec<String> {
     let mut reader = LayerReader::new(std::io::BufReader::new(plain));
     let mut names = Vec::new();
     while let Some(item) = reader.next_item().unwrap() {
-        let LayerItem::Entry(entry) = item else { panic!("{item:?}") };
+        let LayerItem::Entry(entry) = item else {
+            panic!("{item:?}")
+        };
         assert!(entry.meta.mtime.seconds <= 7);
         names.push(entry.path.to_string());
     }
@@ -132,7 +135,10 @@ fn one_layer_holds_everything() {
     bench.write("image/old", "");
     assert_eq!(bench.build("image", "root", None, &[]).unwrap(), built);
     assert!(!bench.path("image/old").exists());
-    let left: Vec<_> = fs::read_dir(bench.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = fs::read_dir(bench.path(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(left.len(), 2, "{left:?}");
 }
 
@@ -158,7 +164,10 @@ fn a_base_is_not_repeated() {
     assert_eq!(image.layers.len(), 2);
     assert_eq!(image.layers[0].digest, base.layers[0].digest);
     let added = names(&image, 1);
-    assert!(!added.contains(&"/etc/same".to_owned()) && !added.contains(&"/sbin".to_owned()), "{added:?}");
+    assert!(
+        !added.contains(&"/etc/same".to_owned()) && !added.contains(&"/sbin".to_owned()),
+        "{added:?}"
+    );
     let tree = whole(&image);
     assert_eq!(text(&tree, "/etc/other").unwrap(), "new");
     assert_eq!(text(&tree, "/opt/app").unwrap(), "app");
@@ -177,15 +186,37 @@ fn every_file_is_in_the_first_layer_that_names_it() {
         bench.write(&format!("root/{name}"), name);
     }
     bench.write("host/script", "#!/bin/sh\n");
-    let host = format!("tools:host:{}:/usr/local/bin/script", bench.path("host/script").display());
-    let layers = ["conf:directories:/etc", "app:directories:/opt/app+/etc", "doc:files:/usr/share/doc/d", &host];
+    let host = format!(
+        "tools:host:{}:/usr/local/bin/script",
+        bench.path("host/script").display()
+    );
+    let layers = [
+        "conf:directories:/etc",
+        "app:directories:/opt/app+/etc",
+        "doc:files:/usr/share/doc/d",
+        &host,
+    ];
     bench.build("image", "root", None, &layers).unwrap();
     let image = bench.image("image");
     assert_eq!(names(&image, 0), ["/", "/etc", "/etc/a", "/etc/b"]);
-    assert_eq!(names(&image, 1), ["/", "/opt", "/opt/app", "/opt/app/bin", "/opt/app/bin/x"]);
-    assert_eq!(names(&image, 2), ["/", "/usr", "/usr/share", "/usr/share/doc", "/usr/share/doc/d"]);
-    assert_eq!(text(&whole(&image), "/usr/local/bin/script").unwrap(), "#!/bin/sh\n");
-    let history: Vec<&str> = image.config_view.history.iter().map(|step| step.created_by.as_str()).collect();
+    assert_eq!(
+        names(&image, 1),
+        ["/", "/opt", "/opt/app", "/opt/app/bin", "/opt/app/bin/x"]
+    );
+    assert_eq!(
+        names(&image, 2),
+        ["/", "/usr", "/usr/share", "/usr/share/doc", "/usr/share/doc/d"]
+    );
+    assert_eq!(
+        text(&whole(&image), "/usr/local/bin/script").unwrap(),
+        "#!/bin/sh\n"
+    );
+    let history: Vec<&str> = image
+        .config_view
+        .history
+        .iter()
+        .map(|step| step.created_by.as_str())
+        .collect();
     assert_eq!(history[0], "vcontainer oci build: conf:directories:/etc");
 }
 
@@ -201,16 +232,31 @@ fn what_is_wrong_names_the_layer_and_changes_nothing() {
         ("x:packages:busybox", "not possible yet"),
         ("x:host:/nonexistent/file:/a", "/nonexistent/file"),
     ] {
-        let error = bench.build("image", "root", None, &[layer]).unwrap_err().to_string();
-        assert!(error.contains(fault) && (error.contains(layer) || layer.contains("host")), "{error}");
+        let error = bench
+            .build("image", "root", None, &[layer])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(fault) && (error.contains(layer) || layer.contains("host")),
+            "{error}"
+        );
         let left = fs::read_dir(bench.path("")).unwrap().count();
-        assert_eq!((left, fs::read(bench.path("image/index.json")).unwrap()), (2, b"precious".to_vec()));
+        assert_eq!(
+            (left, fs::read(bench.path("image/index.json")).unwrap()),
+            (2, b"precious".to_vec())
+        );
     }
     bench.build("base", "root", None, &[]).unwrap();
     let mut base = bench.image("base");
     base.config_view.architecture = "amd64".into();
-    let error = bench.build("image", "root", Some(&base), &[]).unwrap_err().to_string();
-    assert!(error.contains("linux/amd64") && error.contains("linux/arm64"), "{error}");
+    let error = bench
+        .build("image", "root", Some(&base), &[])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("linux/amd64") && error.contains("linux/arm64"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -258,18 +304,25 @@ fn layers_take_away_what_lies_below() {
     unpacker.add(&lower[..], Compression::None, "lower").unwrap();
     unpacker.add(&upper[..], Compression::None, "upper").unwrap();
     let bad = layer(&[("x", link("nothing"))]);
-    let error = unpacker.add(&bad[..], Compression::None, "bad").unwrap_err().to_string();
-    assert!(error.starts_with("bad: entry `/x` is another name of `/nothing`"), "{error}");
+    let error = unpacker
+        .add(&bad[..], Compression::None, "bad")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.starts_with("bad: entry `/x` is another name of `/nothing`"),
+        "{error}"
+    );
     let tree = unpacker.finish();
     let paths: Vec<String> = tree.iter().map(|(path, _)| path.to_string()).collect();
     assert_eq!(paths, ["/", "/a", "/a/two", "/b", "/b/new", "/other-name-of-z"]);
 }
 
 fn a_meta() -> impl Strategy<Value = Meta> {
-    let xattr = (any::<[u8; 3]>(), prop::collection::vec(any::<u8>(), 0..300)).prop_map(|(name, value)| Xattr {
-        name: format!("user.{}", name.map(|byte| format!("{byte:02x}")).concat()).into_bytes(),
-        value,
-    });
+    let xattr =
+        (any::<[u8; 3]>(), prop::collection::vec(any::<u8>(), 0..300)).prop_map(|(name, value)| Xattr {
+            name: format!("user.{}", name.map(|byte| format!("{byte:02x}")).concat()).into_bytes(),
+            value,
+        });
     let xattrs = prop::collection::btree_map(any::<u8>(), xattr, 0..3);
     (0..0o10000u32, any::<u32>(), any::<u32>(), -5i64..1 << 40, xattrs).prop_map(
         |(mode, uid, gid, seconds, xattrs)| {
@@ -280,7 +333,10 @@ fn a_meta() -> impl Strategy<Value = Meta> {
                 mode,
                 uid,
                 gid,
-                mtime: Timestamp { seconds, nanoseconds: 0 },
+                mtime: Timestamp {
+                    seconds,
+                    nanoseconds: 0,
+                },
                 xattrs,
             }
         },
@@ -290,8 +346,10 @@ fn a_meta() -> impl Strategy<Value = Meta> {
 fn a_path() -> impl Strategy<Value = TreePath> {
     prop::collection::vec("[a-c.\u{e4}-]{1,3}|x{90,200}", 1..4).prop_filter_map("dots", |parts| {
         let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-        (!parts.contains(&&b"."[..]) && !parts.contains(&&b".."[..]) && !parts.iter().any(|part| part.starts_with(b".wh.")))
-            .then(|| TreePath::of_components(&parts))
+        (!parts.contains(&&b"."[..])
+            && !parts.contains(&&b".."[..])
+            && !parts.iter().any(|part| part.starts_with(b".wh.")))
+        .then(|| TreePath::of_components(&parts))
     })
 }
 

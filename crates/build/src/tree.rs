@@ -220,8 +220,6 @@ impl Tree {
             .range((std::ops::Bound::Excluded(path), std::ops::Bound::Unbounded))
             .map(|(found, _)| found)
             .take_while(move |found| found.as_bytes().starts_with(path.as_bytes()))
-            .filter(move |found| {
-                path.is_root() || found.as_bytes().get(path.as_bytes().len()) == Some(&b'/')
-            })
+            .filter(move |found| path.is_root() || found.as_bytes().get(path.as_bytes().len()) == Some(&b'/'))
     }
 }

@@ -47,7 +47,12 @@ impl Unpacker {
     ///
     /// # Errors
     /// The stream is damaged, or an entry makes no sense over what is there.
-    pub fn add(&mut self, stream: impl Read + Send, compression: Compression, origin: &str) -> Result<(), Error> {
+    pub fn add(
+        &mut self,
+        stream: impl Read + Send,
+        compression: Compression,
+        origin: &str,
+    ) -> Result<(), Error> {
         let wrong = |fault: String| Error::Stream {
             origin: origin.into(),
             fault,

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use vcontainer_build::compress::Method;
 use vcontainer_build::config::Settings;
 use vcontainer_build::layer::Times;
@@ -44,7 +44,9 @@ fn build(args: &OciBuild) -> Result<()> {
     let platform = match (&args.arch, &base) {
         (Some(arch), _) => Platform::for_machine(arch).context("--arch cannot be used")?,
         (None, Some(base)) => base.config_view.platform(),
-        (None, None) => bail!("the image's architecture is not known: give it with --arch, such as --arch aarch64"),
+        (None, None) => {
+            bail!("the image's architecture is not known: give it with --arch, such as --arch aarch64")
+        }
     };
     let root = args.rootfs.as_deref().map(root).transpose()?;
     let target = args.output.join(format!("{name}-{tag}-oci"));
@@ -66,7 +68,11 @@ fn build(args: &OciBuild) -> Result<()> {
     })
     .with_context(|| format!("`{}` cannot be built", target.display()))?;
     if tag != "latest" {
-        link(&args.output, &format!("{name}-latest-oci"), &format!("{name}-{tag}-oci"))?;
+        link(
+            &args.output,
+            &format!("{name}-latest-oci"),
+            &format!("{name}-{tag}-oci"),
+        )?;
     }
     if args.quiet {
         return Ok(());
@@ -80,7 +86,8 @@ fn name_and_tag(text: &str) -> Result<(&str, &str)> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     for part in [name, tag] {
         ensure!(
-            part.bytes().all(plain) && part.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_'),
+            part.bytes().all(plain)
+                && part.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_'),
             "`{text}` is no name of an image here: use letters, digits, `-`, `_` and `.`, and a tag behind a colon"
         );
     }
@@ -119,25 +126,24 @@ fn base(args: &OciBuild) -> Result<Option<Image>> {
         true => PathBuf::from(name),
         false => args.output.join(format!("{name}-{}-oci", args.base_tag)),
     };
-    let platform = match &args.arch {
-        Some(arch) => Some(Platform::for_machine(arch).context("--arch cannot be used")?),
-        None => None,
-    };
-    let open = || match platform {
-        Some(platform) => vcontainer_image::open(&path, &OpenOptions::new(platform)),
-        // Which platform the target is for, the base says: it must be the only one.
-        None => {
-            let own = Platform::new("linux", "unknown", None);
-            let mut images = vcontainer_image::list(&path, &OpenOptions::new(own))?;
-            match (images.pop(), images.is_empty()) {
-                (Some(image), true) => Ok(image),
-                _ => vcontainer_image::open(&path, &OpenOptions::new(Platform::new("linux", "unknown", None))),
-            }
-        }
-    };
-    open()
-        .with_context(|| format!("the base image `{name}` cannot be used"))
-        .map(Some)
+    let doing = || format!("the base image `{name}` cannot be used");
+    if let Some(arch) = &args.arch {
+        let platform = Platform::for_machine(arch).context("--arch cannot be used")?;
+        let image = vcontainer_image::open(&path, &OpenOptions::new(platform));
+        return image.with_context(doing).map(Some);
+    }
+    // What the image is for, the base says.
+    let unknown = Platform::new("linux", "unknown", None);
+    let mut images = vcontainer_image::list(&path, &OpenOptions::new(unknown)).with_context(doing)?;
+    match (images.pop(), images.is_empty()) {
+        (Some(image), true) => Ok(Some(image)),
+        (None, _) => Err(anyhow!("there is no image in `{}`", path.display())).with_context(doing),
+        (Some(_), false) => Err(anyhow!(
+            "`{}` has several: choose one with --arch",
+            path.display()
+        ))
+        .with_context(doing),
+    }
 }
 
 /// The root filesystem.
@@ -167,7 +173,9 @@ fn link(directory: &Path, name: &str, target: &str) -> Result<()> {
     let make = || {
         match fs::symlink_metadata(&path) {
             Ok(metadata) if !metadata.is_symlink() => {
-                return Err(std::io::Error::other("something else than a link is there: remove it"));
+                return Err(std::io::Error::other(
+                    "something else than a link is there: remove it",
+                ));
             }
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -188,7 +196,9 @@ fn show(target: &Path, platform: &Platform, built: &Built) -> Result<()> {
             vec![
                 format!("  {}", layer.name.as_deref().unwrap_or("(base)")),
                 bytes(layer.size),
-                layer.objects.map_or_else(String::new, |objects| count(objects, "object")),
+                layer
+                    .objects
+                    .map_or_else(String::new, |objects| count(objects, "object")),
                 layer.digest.to_string(),
             ]
         })
