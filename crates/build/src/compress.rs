@@ -55,6 +55,15 @@ impl Method {
         Ok(Self { compression, level })
     }
 
+    /// No compression.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self {
+            compression: Compression::None,
+            level: 0,
+        }
+    }
+
     /// The kind of compression.
     #[must_use]
     pub fn compression(&self) -> Compression {

@@ -4,6 +4,7 @@
 //! ([`diff::added`]), written as a layer ([`layer::write`]) and put into a layout ([`layout::LayoutWriter`]). [`build`] does
 //! all of it.
 
+pub mod archive;
 mod build;
 pub mod compress;
 pub mod config;

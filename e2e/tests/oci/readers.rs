@@ -27,6 +27,7 @@ pub fn unpack_what_was_there() -> Result<()> {
         "build",
         "--arch",
         "aarch64",
+        "--tar",
         "--label",
         "note=with spaces",
         "--quiet",
@@ -69,6 +70,25 @@ pub fn unpack_what_was_there() -> Result<()> {
         .arg(format!("oci:{reference}"))
         .output()?;
     assert_eq!(shown, "arm64 1 with spaces\n");
+    // Both tar files hold the layout.
+    for (archive, inside) in [
+        ("image-latest-oci.tar", "."),
+        ("image-latest-oci-dir.tar", "image-latest-oci"),
+    ] {
+        let place = path("from a tar").join(archive);
+        fs::create_dir_all(&place)?;
+        Command::new("tar")
+            .arg("-xf")
+            .arg(path(archive))
+            .arg("-C")
+            .arg(&place)
+            .output()?;
+        Command::new("diff")
+            .arg("-r")
+            .arg(path("image-latest-oci"))
+            .arg(place.join(inside))
+            .output()?;
+    }
     Ok(())
 }
 

@@ -68,6 +68,10 @@ pub struct OciBuild {
     #[arg(long, value_name = "DIR", help_heading = "Output", default_value = ".")]
     pub output: PathBuf,
 
+    /// Write the image as tar files too: NAME-TAG-oci.tar, and NAME-TAG-oci-dir.tar with all in a directory
+    #[arg(long, help_heading = "Output")]
+    pub tar: bool,
+
     /// How layers are compressed
     #[arg(long, value_name = "KIND", help_heading = "Output", default_value = "gzip")]
     pub compression: CompressionArg,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use vcontainer_build::compress::Method;
 use vcontainer_build::config::Settings;
 use vcontainer_build::layer::Times;
-use vcontainer_build::{Built, Request, Tree, Unpacker, scan};
+use vcontainer_build::{Built, Request, Tree, Unpacker, archive, scan};
 use vcontainer_image::{Compression, Image, OpenOptions, Platform};
 
 use crate::args::{CompressionArg, Oci, OciBuild, OciCommand};
@@ -67,12 +67,21 @@ fn build(args: &OciBuild) -> Result<()> {
         target: &target,
     })
     .with_context(|| format!("`{}` cannot be built", target.display()))?;
+    let mut suffixes = vec!["oci"];
+    if args.tar {
+        let directory = format!("{name}-{tag}-oci");
+        for (suffix, inside) in [("oci.tar", None), ("oci-dir.tar", Some(directory.as_str()))] {
+            let file = args.output.join(format!("{name}-{tag}-{suffix}"));
+            archive::write(&target, inside, times, &file)
+                .with_context(|| format!("`{}` cannot be written", file.display()))?;
+            suffixes.push(suffix);
+        }
+    }
     if tag != "latest" {
-        link(
-            &args.output,
-            &format!("{name}-latest-oci"),
-            &format!("{name}-{tag}-oci"),
-        )?;
+        for suffix in suffixes {
+            let target = format!("{name}-{tag}-{suffix}");
+            link(&args.output, &format!("{name}-latest-{suffix}"), &target)?;
+        }
     }
     if args.quiet {
         return Ok(());
