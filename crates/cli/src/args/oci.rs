@@ -112,7 +112,7 @@ pub struct OciBuild {
     #[arg(long, value_name = "PATH", help_heading = "Configuration")]
     pub volume: Vec<String>,
 
-    /// The user that programs run as: user[:group], by name or number
+    /// The user that programs run as: `user[:group]`, by name or number
     #[arg(long, value_name = "USER", help_heading = "Configuration")]
     pub user: Option<String>,
 
