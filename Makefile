@@ -11,7 +11,7 @@ demo: ## bundle two aarch64 images into a Debian arm64 root filesystem and run t
 test: ## set up what the tests need and run every test (engine tests need root; skipped by name without it)
 	@$(XTASK) test
 
-test-long: ## kill machines at fifty random moments and look for what is lost (half an hour or more)
+test-long: ## kill machines at fifty random moments and look for what is lost (ten minutes and more)
 	@$(XTASK) test-long
 
 check: ## formatting, clippy, licences and sources of dependencies, the rule between the crates
