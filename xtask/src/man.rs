@@ -141,6 +141,8 @@ mod tests {
                 "vcontainer-guest-list.1",
                 "vcontainer-guest.1",
                 "vcontainer-inspect.1",
+                "vcontainer-oci-build.1",
+                "vcontainer-oci.1",
                 "vcontainer.1",
                 "vdkr.1",
                 "vpdmn.1"
@@ -184,6 +186,8 @@ mod tests {
             "vcontainer-guest-build.1",
             "vcontainer-guest-list.1",
             "vcontainer-inspect.1",
+            "vcontainer-oci.1",
+            "vcontainer-oci-build.1",
             "vdkr.1",
             "vpdmn.1",
         ] {
