@@ -9,6 +9,7 @@ use vcontainer_image::TreePath;
 use crate::compress::Method;
 use crate::error::{Error, OnPath as _};
 use crate::layer::{self, Times};
+use crate::layout::folder_of;
 use crate::scan;
 use crate::tree::{Kind, Tree};
 
@@ -42,12 +43,7 @@ pub fn write(layout: &Path, inside: Option<&str>, times: Times, target: &Path) -
     let times = Times {
         epoch: Some(times.epoch.unwrap_or(0)),
     };
-    let plain = Method::plain();
-    let directory = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let file = layer::write(&tree, times, plain, 1, directory)?.file;
+    let file = layer::write(&tree, times, Method::plain(), 1, folder_of(target))?.file;
     file.as_file()
         .set_permissions(Permissions::from_mode(0o644))
         .at("setting the mode of", target)?;

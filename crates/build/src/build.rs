@@ -12,8 +12,8 @@ use crate::diff::{added, place};
 use crate::error::Error;
 use crate::layer::{self, Times};
 use crate::layout::{Descriptor, LayoutWriter, copy_layers};
-use crate::scan;
-use crate::tree::{Kind, Node, Tree};
+use crate::scan::Scanner;
+use crate::tree::{Kind, Tree};
 use crate::unpack::Unpacker;
 
 /// An image to build.
@@ -73,6 +73,7 @@ pub fn build(request: &Request<'_>) -> Result<Built, Error> {
     if let Some(base) = request.base {
         check_platform(base, request.platform)?;
     }
+    let contents = contents(request)?;
     let mut writer = LayoutWriter::new(request.target)?;
     let mut built = Vec::new();
     let mut descriptors = Vec::new();
@@ -92,7 +93,7 @@ pub fn build(request: &Request<'_>) -> Result<Built, Error> {
         }));
     }
     let mut steps = Vec::new();
-    for (name, created_by, content) in contents(request)? {
+    for (name, created_by, content) in contents {
         let tree = added(&below, &content)?;
         let layer = layer::write(
             &tree,
@@ -117,13 +118,7 @@ pub fn build(request: &Request<'_>) -> Result<Built, Error> {
             objects: Some(tree.len()),
         });
         writer.add_file(layer.file, layer.digest)?;
-        for (path, node) in tree.iter() {
-            let is_directory = |node: &Node| matches!(node.kind, Kind::Directory);
-            if !(is_directory(node) && below.get(path).is_some_and(is_directory)) {
-                below.remove(path);
-            }
-            below.insert(path.clone(), node.clone());
-        }
+        below.lay_over(&tree);
     }
     let config = config::document(
         request.base.map(|base| base.config.bytes.as_slice()),
@@ -218,14 +213,15 @@ fn selected(root: &Tree, paths: &[TreePath], directories: bool) -> Result<Tree, 
 
 /// Files of the build machine. They belong to root: whoever builds the image means nothing in it.
 fn host(pairs: &[(PathBuf, TreePath)]) -> Result<Tree, Error> {
-    let mut tree = Tree::default();
+    let mut scanner = Scanner::default();
     for (source, place) in pairs {
-        for (path, node) in scan::object(source, place)?.iter() {
-            let mut node = node.clone();
-            (node.meta.uid, node.meta.gid) = (0, 0);
-            tree.insert_parents(path);
-            tree.insert(path.clone(), node);
-        }
+        scanner.add(source, place)?;
+    }
+    let mut tree = Tree::default();
+    for (path, node) in scanner.finish().iter() {
+        let mut node = node.clone();
+        (node.meta.uid, node.meta.gid) = (0, 0);
+        tree.insert(path.clone(), node);
     }
     Ok(tree)
 }

@@ -50,10 +50,7 @@ impl LayoutWriter {
     /// # Errors
     /// Nothing can be made there.
     pub fn new(target: &Path) -> Result<Self, Error> {
-        let parent = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let parent = folder_of(target);
         fs::create_dir_all(parent).at("making the directory", parent)?;
         let staging = tempfile::Builder::new()
             .prefix(".vcontainer-oci-")
@@ -203,7 +200,7 @@ impl LayoutWriter {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error).at("looking at", target),
             Ok(_) => {
-                let parent = staged.parent().unwrap_or_else(|| Path::new("."));
+                let parent = folder_of(target);
                 let old = tempfile::Builder::new()
                     .prefix(".vcontainer-old-")
                     .tempdir_in(parent)
@@ -220,6 +217,14 @@ impl LayoutWriter {
             return Err(error).at("putting the image to", target);
         }
         Ok(())
+    }
+}
+
+/// The directory that a path lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{lgetxattr, llistxattr, major, minor};
+use rustix::fs::{FileType, Stat, lgetxattr, llistxattr, lstat, major, minor, stat};
 use rustix::io::Errno;
 use vcontainer_image::{Meta, Timestamp, TreePath, Xattr};
 
@@ -18,47 +17,55 @@ use crate::tree::{Content, Kind, Link, Node, Stamp, Tree};
 /// Attributes that belong to the host and not to the file: SELinux labels, overlayfs' own marks.
 const OF_THE_HOST: [&[u8]; 3] = [b"security.selinux", b"trusted.overlay.", b"user.overlay."];
 
-/// Reads a directory with all that is in it, other file systems too.
+/// Reads a directory (or where a link leads) with all that is in it, other file systems too.
 ///
 /// # Errors
-/// Something cannot be read, or is a socket's or another kind of object that no layer holds.
+/// It is none, or something in it cannot be read.
 pub fn directory(root: &Path) -> Result<Tree, Error> {
-    let metadata = fs::symlink_metadata(root).at("reading", root)?;
-    if !metadata.is_dir() {
+    let found = stat(root).at("reading", root)?;
+    if !FileType::from_raw_mode(found.st_mode).is_dir() {
         return Err(Error::NotADirectory { path: root.into() });
     }
-    let mut scan = Scan::default();
-    scan.object(root.to_owned(), TreePath::root(), &metadata)?;
-    Ok(scan.tree)
+    let mut scanner = Scanner::default();
+    scanner.object(root.to_owned(), TreePath::root(), &found)?;
+    Ok(scanner.finish())
 }
 
-/// Reads one object of the host, with all that is in it if it is a directory, as if it lay at `place`.
-///
-/// # Errors
-/// As [`directory`].
-pub fn object(path: &Path, place: &TreePath) -> Result<Tree, Error> {
-    let metadata = fs::symlink_metadata(path).at("reading", path)?;
-    let mut scan = Scan::default();
-    scan.object(path.to_owned(), place.clone(), &metadata)?;
-    Ok(scan.tree)
-}
-
+/// Reads objects of the host into one file system. Names of one file are found among all that one scanner reads.
+//
+// Not by the standard library's metadata, which comes by statx: older versions of fakeroot do not know that one.
 #[derive(Default)]
-struct Scan {
+pub struct Scanner {
     tree: Tree,
     /// Files that have several names, by device and inode.
     linked: BTreeMap<(u64, u64), Link>,
 }
 
-impl Scan {
-    fn object(&mut self, path: PathBuf, place: TreePath, metadata: &Metadata) -> Result<(), Error> {
-        let kind = match self.kind(&path, metadata)? {
-            Some(kind) => kind,
-            None => return Ok(()),
+impl Scanner {
+    /// Reads one object, with all that is in it if it is a directory, as if it lay at `place`. Sockets are left out: they
+    /// mean nothing without the process that listens.
+    ///
+    /// # Errors
+    /// Something cannot be read.
+    pub fn add(&mut self, path: &Path, place: &TreePath) -> Result<(), Error> {
+        let found = lstat(path).at("reading", path)?;
+        self.tree.insert_parents(place);
+        self.object(path.to_owned(), place.clone(), &found)
+    }
+
+    /// All that was read.
+    #[must_use]
+    pub fn finish(self) -> Tree {
+        self.tree
+    }
+
+    fn object(&mut self, path: PathBuf, place: TreePath, found: &Stat) -> Result<(), Error> {
+        let Some(kind) = self.kind(&path, found)? else {
+            return Ok(());
         };
         let is_directory = matches!(kind, Kind::Directory);
         let node = Node {
-            meta: meta(&path, metadata)?,
+            meta: meta(&path, found)?,
             kind,
         };
         self.tree.insert(place.clone(), node);
@@ -73,55 +80,47 @@ impl Scan {
         names.sort();
         for name in names {
             let path = path.join(&name);
-            let metadata = fs::symlink_metadata(&path).at("reading", &path)?;
-            self.object(path, place.join(name.as_bytes()), &metadata)?;
+            let found = lstat(&path).at("reading", &path)?;
+            self.object(path, place.join(name.as_bytes()), &found)?;
         }
         Ok(())
     }
 
-    fn kind(&mut self, path: &Path, metadata: &Metadata) -> Result<Option<Kind>, Error> {
-        let file_type = metadata.file_type();
-        let device = (major(metadata.rdev()), minor(metadata.rdev()));
-        Ok(Some(if file_type.is_dir() {
-            Kind::Directory
-        } else if file_type.is_symlink() {
-            let target = fs::read_link(path).at("reading the link", path)?;
-            Kind::Symlink(target.into_os_string().into_vec())
-        } else if file_type.is_file() {
-            let next = Link(self.linked.len() as u64);
-            let link = (metadata.nlink() > 1).then(|| {
-                *self
-                    .linked
-                    .entry((metadata.dev(), metadata.ino()))
-                    .or_insert(next)
-            });
-            Kind::File {
-                content: Content::Host {
-                    path: path.to_owned(),
-                    stamp: Stamp::new(metadata),
-                },
-                link,
+    fn kind(&mut self, path: &Path, found: &Stat) -> Result<Option<Kind>, Error> {
+        let device = (major(found.st_rdev), minor(found.st_rdev));
+        Ok(Some(match FileType::from_raw_mode(found.st_mode) {
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => {
+                let target = fs::read_link(path).at("reading the link", path)?;
+                Kind::Symlink(target.into_os_string().into_vec())
             }
-        } else if file_type.is_char_device() {
-            Kind::Char(device.0, device.1)
-        } else if file_type.is_block_device() {
-            Kind::Block(device.0, device.1)
-        } else if file_type.is_fifo() {
-            Kind::Fifo
-        } else {
-            // A socket means nothing without the process that listens on it.
-            return Ok(None);
+            FileType::RegularFile => {
+                let next = Link(self.linked.len() as u64);
+                let link = (found.st_nlink > 1)
+                    .then(|| *self.linked.entry((found.st_dev, found.st_ino)).or_insert(next));
+                Kind::File {
+                    content: Content::Host {
+                        path: path.to_owned(),
+                        stamp: Stamp::new(found),
+                    },
+                    link,
+                }
+            }
+            FileType::CharacterDevice => Kind::Char(device.0, device.1),
+            FileType::BlockDevice => Kind::Block(device.0, device.1),
+            FileType::Fifo => Kind::Fifo,
+            _ => return Ok(None),
         }))
     }
 }
 
-fn meta(path: &Path, metadata: &Metadata) -> Result<Meta, Error> {
+fn meta(path: &Path, found: &Stat) -> Result<Meta, Error> {
     Ok(Meta {
-        mode: metadata.mode() & 0o7777,
-        uid: metadata.uid(),
-        gid: metadata.gid(),
+        mode: found.st_mode & 0o7777,
+        uid: found.st_uid,
+        gid: found.st_gid,
         mtime: Timestamp {
-            seconds: metadata.mtime(),
+            seconds: found.st_mtime,
             nanoseconds: 0,
         },
         xattrs: xattrs(path).at("reading the extended attributes of", path)?,

@@ -220,6 +220,32 @@ fn every_file_is_in_the_first_layer_that_names_it() {
     assert_eq!(history[0], "vcontainer oci build: conf:directories:/etc");
 }
 
+/// Each has several names, and none of the other.
+#[test]
+fn files_of_the_host_are_not_mixed_up() {
+    let bench = Bench::new();
+    bench.write("root/etc/a", "a");
+    for name in ["one", "two"] {
+        bench.write(name, name);
+        fs::hard_link(bench.path(name), bench.path(&format!("{name}-again"))).unwrap();
+    }
+    let path = |name: &str| bench.path(name).display().to_string();
+    let layer = format!(
+        "x:host:{}:/1+{}:/2+{}:/3",
+        path("one"),
+        path("two"),
+        path("one-again")
+    );
+    bench.build("image", "root", None, &[&layer]).unwrap();
+    let tree = whole(&bench.image("image"));
+    let texts = ["/1", "/2", "/3"].map(|path| text(&tree, path).unwrap());
+    assert_eq!(texts, ["one", "two", "one"]);
+    // A link to a root filesystem is as good.
+    symlink("root", bench.path("link")).unwrap();
+    bench.build("image", "link", None, &[]).unwrap();
+    assert_eq!(text(&whole(&bench.image("image")), "/etc/a").unwrap(), "a");
+}
+
 #[test]
 fn what_is_wrong_names_the_layer_and_changes_nothing() {
     let bench = Bench::new();
@@ -471,7 +497,9 @@ fn one_file_of_several_names_is_written_once() {
     let mut tree = Tree::default();
     let bench = Bench::new();
     bench.write("a", "text");
-    let file = scan::object(&bench.path("a"), &clean("/f")).unwrap();
+    let mut scanner = scan::Scanner::default();
+    scanner.add(&bench.path("a"), &clean("/f")).unwrap();
+    let file = scanner.finish();
     let mut node = file.get(&clean("/f")).unwrap().clone();
     if let Kind::File { link, .. } = &mut node.kind {
         *link = Some(Link(0));

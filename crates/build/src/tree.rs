@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustix::fs::{Stat, fstat};
 use vcontainer_image::{Meta, TreePath};
 
 /// A file system, sorted by path; every parent is there and comes before what is in it.
@@ -96,11 +97,11 @@ pub struct Stamp {
 impl Stamp {
     /// The stamp of what was looked at.
     #[must_use]
-    pub fn new(metadata: &std::fs::Metadata) -> Self {
+    pub fn new(found: &Stat) -> Self {
         Self {
-            size: metadata.size(),
-            inode: metadata.ino(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            size: u64::try_from(found.st_size).unwrap_or_default(),
+            inode: found.st_ino,
+            modified: (found.st_mtime, found.st_mtime_nsec),
         }
     }
 }
@@ -133,7 +134,7 @@ impl Content {
                     write(buffer.get(..count).unwrap_or_default())?;
                     left -= count as u64;
                 }
-                match Stamp::new(&file.metadata()?) == *stamp {
+                match Stamp::new(&fstat(&file)?) == *stamp {
                     true => Ok(()),
                     false => Err(changed()),
                 }
@@ -184,6 +185,19 @@ impl Tree {
             }
             parent = path.parent();
             self.nodes.insert(path, Node::directory());
+        }
+    }
+
+    /// Puts another file system over this one, as engines do with layers: directories are merged, everything else takes
+    /// the place of what was there.
+    pub fn lay_over(&mut self, layer: &Self) {
+        let is_directory = |node: &Node| matches!(node.kind, Kind::Directory);
+        for (path, node) in layer.iter() {
+            if !(is_directory(node) && self.get(path).is_some_and(is_directory)) {
+                self.remove(path);
+            }
+            self.insert_parents(path);
+            self.insert(path.clone(), node.clone());
         }
     }
 

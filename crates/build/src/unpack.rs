@@ -148,14 +148,7 @@ impl Unpacker {
                 Whiteout::Name(path) => self.tree.remove(&path),
             }
         }
-        for (path, node) in layer.tree.iter() {
-            let is_directory = |node: &Node| matches!(node.kind, Kind::Directory);
-            if !(is_directory(node) && self.tree.get(path).is_some_and(is_directory)) {
-                self.tree.remove(path);
-            }
-            self.tree.insert_parents(path);
-            self.tree.insert(path.clone(), node.clone());
-        }
+        self.tree.lay_over(&layer.tree);
     }
 }
 

@@ -9,8 +9,16 @@ use vcontainer_image::Timestamp;
 /// # Errors
 /// A value that is no number of seconds.
 pub fn source_date_epoch() -> Result<Timestamp> {
+    Ok(given_source_date_epoch()?.unwrap_or_default())
+}
+
+/// `SOURCE_DATE_EPOCH`, if it is set.
+///
+/// # Errors
+/// As [`source_date_epoch`].
+pub fn given_source_date_epoch() -> Result<Option<Timestamp>> {
     let seconds = match std::env::var_os("SOURCE_DATE_EPOCH") {
-        None => 0,
+        None => return Ok(None),
         Some(value) => value
             .to_str()
             .and_then(|text| text.parse().ok())
@@ -21,8 +29,8 @@ pub fn source_date_epoch() -> Result<Timestamp> {
                 )
             })?,
     };
-    Ok(Timestamp {
+    Ok(Some(Timestamp {
         seconds,
         nanoseconds: 0,
-    })
+    }))
 }

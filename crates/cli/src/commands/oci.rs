@@ -13,7 +13,7 @@ use vcontainer_image::{Compression, Image, OpenOptions, Platform};
 
 use crate::args::{CompressionArg, Oci, OciBuild, OciCommand};
 use crate::output::{bytes, columns, count, print};
-use crate::settings::source_date_epoch;
+use crate::settings::given_source_date_epoch;
 
 /// Runs a command about OCI images.
 ///
@@ -28,10 +28,7 @@ pub fn run(args: &Oci) -> Result<()> {
 fn build(args: &OciBuild) -> Result<()> {
     let (name, tag) = name_and_tag(&args.name)?;
     let times = Times {
-        epoch: match std::env::var_os("SOURCE_DATE_EPOCH") {
-            None => None,
-            Some(_) => Some(source_date_epoch()?.seconds),
-        },
+        epoch: given_source_date_epoch()?.map(|time| time.seconds),
     };
     let compression = match args.compression {
         CompressionArg::None => Compression::None,
@@ -40,9 +37,15 @@ fn build(args: &OciBuild) -> Result<()> {
     };
     let method = Method::new(compression, args.level).context("--level cannot be used")?;
     let settings = settings(args)?;
-    let base = base(args)?;
-    let platform = match (&args.arch, &base) {
-        (Some(arch), _) => Platform::for_machine(arch).context("--arch cannot be used")?,
+    let wanted = args
+        .arch
+        .as_deref()
+        .map(Platform::for_machine)
+        .transpose()
+        .context("--arch cannot be used")?;
+    let base = base(args, wanted.as_ref())?;
+    let platform = match (wanted, &base) {
+        (Some(platform), _) => platform,
         (None, Some(base)) => base.config_view.platform(),
         (None, None) => {
             bail!("the image's architecture is not known: give it with --arch, such as --arch aarch64")
@@ -127,7 +130,7 @@ fn settings(args: &OciBuild) -> Result<Settings> {
 }
 
 /// The base image: by an absolute path, or by its name in the output directory.
-fn base(args: &OciBuild) -> Result<Option<Image>> {
+fn base(args: &OciBuild, wanted: Option<&Platform>) -> Result<Option<Image>> {
     let Some(name) = &args.base else {
         return Ok(None);
     };
@@ -136,9 +139,8 @@ fn base(args: &OciBuild) -> Result<Option<Image>> {
         false => args.output.join(format!("{name}-{}-oci", args.base_tag)),
     };
     let doing = || format!("the base image `{name}` cannot be used");
-    if let Some(arch) = &args.arch {
-        let platform = Platform::for_machine(arch).context("--arch cannot be used")?;
-        let image = vcontainer_image::open(&path, &OpenOptions::new(platform));
+    if let Some(platform) = wanted {
+        let image = vcontainer_image::open(&path, &OpenOptions::new(platform.clone()));
         return image.with_context(doing).map(Some);
     }
     // What the image is for, the base says.

@@ -67,8 +67,8 @@ fn full_name(name: &str, engine: Engine) -> Result<String> {
 
 /// `SOURCE_DATE_EPOCH`, else now: when a root filesystem became an image.
 fn created() -> Result<Timestamp> {
-    if std::env::var_os("SOURCE_DATE_EPOCH").is_some() {
-        return crate::settings::source_date_epoch();
+    if let Some(time) = crate::settings::given_source_date_epoch()? {
+        return Ok(time);
     }
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
