@@ -84,6 +84,16 @@ pub struct OciBuild {
     #[arg(long, value_name = "NUMBER", help_heading = "Output")]
     pub threads: Option<usize>,
 
+    /// The directory for temporary files
+    #[arg(
+        long,
+        value_name = "DIR",
+        help_heading = "Output",
+        env = "TMPDIR",
+        default_value = "/var/tmp"
+    )]
+    pub temp_dir: PathBuf,
+
     /// The program that always runs; words are split as a shell does it
     #[arg(long, value_name = "WORDS", help_heading = "Configuration")]
     pub entrypoint: Option<String>,

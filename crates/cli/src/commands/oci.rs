@@ -51,7 +51,11 @@ fn build(args: &OciBuild) -> Result<()> {
             bail!("the image's architecture is not known: give it with --arch, such as --arch aarch64")
         }
     };
-    let root = args.rootfs.as_deref().map(root).transpose()?;
+    let root = args
+        .rootfs
+        .as_deref()
+        .map(|path| root(path, &args.temp_dir))
+        .transpose()?;
     let target = args.output.join(format!("{name}-{tag}-oci"));
     let annotations = args.annotation.iter().cloned().collect();
     let built = vcontainer_build::build(&Request {
@@ -157,8 +161,8 @@ fn base(args: &OciBuild, wanted: Option<&Platform>) -> Result<Option<Image>> {
     }
 }
 
-/// The root filesystem.
-fn root(path: &Path) -> Result<Tree> {
+/// The root filesystem. The content of a tar file is unpacked into a nameless file in `scratch`.
+fn root(path: &Path, scratch: &Path) -> Result<Tree> {
     let doing = || format!("the root filesystem `{}` cannot be used", path.display());
     let metadata = fs::metadata(path).with_context(doing)?;
     if metadata.is_dir() {
@@ -170,7 +174,7 @@ fn root(path: &Path) -> Result<Tree> {
         let count = std::io::Read::read(&mut file, &mut start)?;
         let compression = Compression::sniff(start.get(..count).unwrap_or_default())?;
         std::io::Seek::rewind(&mut file)?;
-        let mut unpacker = Unpacker::new(&std::env::temp_dir())?;
+        let mut unpacker = Unpacker::new(scratch)?;
         unpacker.add(file, compression, &format!("`{}`", path.display()))?;
         Ok(unpacker.finish())
     };
