@@ -29,6 +29,8 @@ pub struct Node {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// When its content was changed, in seconds since 1970. 0 for what no package has.
+    pub mtime: u64,
     /// What it is.
     pub kind: Kind,
 }
@@ -71,6 +73,7 @@ impl Node {
         mode: 0o755,
         uid: 0,
         gid: 0,
+        mtime: 0,
         kind: Kind::Directory,
     };
 }
@@ -189,6 +192,7 @@ impl Tree {
                     mode: 0o777,
                     uid: 0,
                     gid: 0,
+                    mtime: 0,
                     kind: Kind::Symlink(target),
                 };
                 self.nodes.insert(name.as_bytes().to_vec(), link);
@@ -217,6 +221,7 @@ impl Tree {
                 mode: node.mode,
                 uid: node.uid,
                 gid: node.gid,
+                mtime: node.mtime,
                 kind,
             })?;
             if let Kind::File(content) = node.kind {
@@ -268,6 +273,7 @@ mod tests {
                     mode: 0o644,
                     uid: 1,
                     gid: 2,
+                    mtime: 0,
                     kind: Kind::File(content),
                 },
             );
