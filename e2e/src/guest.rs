@@ -199,11 +199,7 @@ fn unpacked(arch: Arch, package: &str, path: &str) -> Result<Vec<u8>> {
     let fetching = || format!("fetching {package}");
     let mut debian = debian::Apt::open(&sources, &mut |_| ()).with_context(fetching)?;
     let solution = debian
-        .solve(
-            &[package.to_owned()],
-            &debian::Installed::default(),
-            &mut |_| (),
-        )
+        .solve(&[package.to_owned()], &debian::Installed::default(), &mut |_| ())
         .with_context(fetching)?;
     let fetched = debian.fetch(&solution, &mut |_| ()).with_context(fetching)?;
     let scratch = tempfile::tempdir().context("making a temporary directory")?;

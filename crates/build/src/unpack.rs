@@ -37,6 +37,17 @@ impl Unpacker {
         })
     }
 
+    /// The file system so far.
+    #[must_use]
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Puts a file system over what is there.
+    pub fn lay_over(&mut self, layer: &Tree) {
+        self.tree.lay_over(layer);
+    }
+
     /// The file system.
     #[must_use]
     pub fn finish(self) -> Tree {

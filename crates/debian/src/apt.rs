@@ -194,7 +194,13 @@ impl Apt {
             key.get(..12).unwrap_or(&key)
         );
         let directory = sources.cache.join("apt").join(name);
-        for part in ["etc", "lists/partial", "archives/partial", "none/partial", "solved"] {
+        for part in [
+            "etc",
+            "lists/partial",
+            "archives/partial",
+            "none/partial",
+            "solved",
+        ] {
             let path = directory.join(part);
             fs::create_dir_all(&path).map_err(Error::io("make the directory", &path))?;
         }

@@ -107,9 +107,7 @@ fn packages(feed: &Path) -> Result<Vec<String>, Error> {
 
 /// Makes a link, in place of one that leads elsewhere.
 fn link(place: &Path, feed: &Path) -> Result<(), Error> {
-    let target = feed
-        .canonicalize()
-        .map_err(Error::io("find the feed", feed))?;
+    let target = feed.canonicalize().map_err(Error::io("find the feed", feed))?;
     if fs::read_link(place).is_ok_and(|found| found == target) {
         return Ok(());
     }

@@ -60,6 +60,12 @@ pub struct Content {
 }
 
 impl Content {
+    /// Where it begins.
+    #[must_use]
+    pub const fn offset(self) -> u64 {
+        self.offset
+    }
+
     /// In bytes.
     #[must_use]
     pub const fn size(self) -> u64 {
@@ -181,6 +187,12 @@ impl Tree {
     /// All objects, sorted by path; parents come before what is in them.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Node)> {
         self.nodes.iter().map(|(path, node)| (&path[..], node))
+    }
+
+    /// All objects, sorted by path, and the temporary file with the content of the files.
+    #[must_use]
+    pub fn into_parts(self) -> (impl Iterator<Item = (Vec<u8>, Node)>, File) {
+        (self.nodes.into_iter(), self.spool)
     }
 
     /// Makes `/bin`, `/sbin` and `/lib*` the links into `/usr` that they are in Debian, where `/usr` has them.

@@ -77,6 +77,9 @@ pub(super) fn configuration(directory: &Path, sources: &Sources) -> String {
 mod tests {
     #[test]
     fn addresses_are_one_word() {
-        assert_eq!(super::escape("/a b/[c]%/d-e_f.g+~"), "/a%20b/%5bc%5d%25/d-e_f.g+~");
+        assert_eq!(
+            super::escape("/a b/[c]%/d-e_f.g+~"),
+            "/a%20b/%5bc%5d%25/d-e_f.g+~"
+        );
     }
 }

@@ -52,21 +52,29 @@ pub fn run(args: &OciBuild) -> Result<()> {
         .transpose()?;
     let target = args.output.join(format!("{name}-{tag}-oci"));
     let annotations = args.annotation.iter().cloned().collect();
-    let built = vcontainer_build::build(&Request {
-        root: root.as_ref(),
-        base: base.as_ref(),
-        layers: &args.layer,
-        settings: &settings,
-        platform: &platform,
-        method,
-        threads: args
-            .threads
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
-        times,
-        tag,
-        annotations: &annotations,
-        target: &target,
-    })
+    let built = vcontainer_build::build(
+        &Request {
+            root: root.as_ref(),
+            base: base.as_ref(),
+            layers: &args.layer,
+            packages: None,
+            installed: &std::collections::BTreeMap::new(),
+            states: &std::collections::BTreeMap::new(),
+            inputs: &vcontainer_build::key::Inputs::default(),
+            cache: None,
+            settings: &settings,
+            platform: &platform,
+            method,
+            threads: args
+                .threads
+                .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+            times,
+            tag,
+            annotations: &annotations,
+            target: &target,
+        },
+        &mut |_| (),
+    )
     .with_context(|| format!("`{}` cannot be built", target.display()))?;
     let mut suffixes = vec!["oci"];
     if args.tar {
