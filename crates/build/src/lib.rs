@@ -2,7 +2,7 @@
 //!
 //! A [`Tree`] is read from a directory ([`scan`]) or from tar streams ([`Unpacker`]), compared with what lies below it
 //! ([`diff::added`]), written as a layer ([`layer::write`]) and put into a layout ([`layout::LayoutWriter`]). [`build`] does
-//! all of it.
+//! all of it. [`index::write`] makes one layout of several images.
 
 pub mod archive;
 mod build;
@@ -11,6 +11,7 @@ pub mod config;
 pub mod definition;
 pub mod diff;
 mod error;
+pub mod index;
 pub mod layer;
 pub mod layout;
 pub mod scan;
