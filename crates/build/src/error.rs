@@ -65,6 +65,9 @@ pub enum Error {
     /// A base image that cannot be used.
     #[error("the base image cannot be used")]
     Base(#[source] Box<vcontainer_image::SourceError>),
+    /// An image that cannot be copied.
+    #[error(transparent)]
+    Image(Box<vcontainer_image::SourceError>),
 }
 
 impl From<vcontainer_image::SourceError> for Error {

@@ -36,6 +36,47 @@ pub struct Descriptor {
     pub size: u64,
 }
 
+/// An entry of an index: a blob, and what readers choose it by.
+#[derive(Debug, Clone)]
+pub struct Entry<'a> {
+    /// The manifest, or another index.
+    pub descriptor: Descriptor,
+    /// The tag by which the layout is asked for it.
+    pub tag: Option<&'a str>,
+    /// What it is for.
+    pub platform: Option<&'a Platform>,
+}
+
+/// The JSON of an index.
+#[must_use]
+pub fn index(entries: &[Entry<'_>]) -> Vec<u8> {
+    let entries: Vec<_> = entries.iter().map(Entry::json).collect();
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries});
+    index.to_string().into_bytes()
+}
+
+impl Entry<'_> {
+    fn json(&self) -> Map<String, Value> {
+        let mut json = self.descriptor.json();
+        if let Some(tag) = self.tag {
+            json.insert(
+                "annotations".into(),
+                json!({"org.opencontainers.image.ref.name": tag}),
+            );
+        }
+        if let Some(platform) = self.platform {
+            let mut described = Map::new();
+            described.insert("architecture".into(), json!(platform.architecture));
+            described.insert("os".into(), json!(platform.os));
+            if let Some(variant) = &platform.variant {
+                described.insert("variant".into(), json!(variant));
+            }
+            json.insert("platform".into(), Value::Object(described));
+        }
+        json
+    }
+}
+
 impl Descriptor {
     fn json(&self) -> Map<String, Value> {
         let mut json = Map::new();
@@ -138,9 +179,10 @@ impl LayoutWriter {
             return Ok(descriptor);
         }
         let path = self.blob(layer.digest);
-        let mut reader = HashingReader::new(layer.open()?);
+        let opened = layer.open().map_err(|error| Error::Image(Box::new(error)))?;
+        let mut reader = HashingReader::new(opened);
         let mut file = File::create_new(&path).at("making", &path)?;
-        io::copy(&mut reader, &mut file).at("copying a layer of the base image to", &path)?;
+        io::copy(&mut reader, &mut file).at("copying a layer to", &path)?;
         let (digest, size) = reader.finish();
         if (digest, size) != (layer.digest, layer.size) {
             return Err(Error::Stream {
@@ -175,29 +217,26 @@ impl LayoutWriter {
             object.insert("annotations".into(), json!(annotations));
         }
         let manifest = self.add_document(OCI_MANIFEST, manifest.to_string().as_bytes())?;
-        let mut entry = manifest.json();
-        let mut described = Map::new();
-        described.insert("architecture".into(), json!(platform.architecture));
-        described.insert("os".into(), json!(platform.os));
-        if let Some(variant) = &platform.variant {
-            described.insert("variant".into(), json!(variant));
-        }
-        entry.insert(
-            "annotations".into(),
-            json!({"org.opencontainers.image.ref.name": tag}),
-        );
-        entry.insert("platform".into(), Value::Object(described));
-        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]});
-        write(
-            &self.staging.path().join("index.json"),
-            index.to_string().as_bytes(),
-        )?;
+        let entry = Entry {
+            descriptor: manifest.clone(),
+            tag: Some(tag),
+            platform: Some(platform),
+        };
+        self.finish_with(&[entry])?;
+        Ok(manifest.digest)
+    }
+
+    /// Writes the entry file over blobs that are there, and puts the layout at its place; one that was there goes.
+    ///
+    /// # Errors
+    /// It cannot be written or moved.
+    pub fn finish_with(self, entries: &[Entry<'_>]) -> Result<(), Error> {
+        write(&self.staging.path().join("index.json"), &index(entries))?;
         write(
             &self.staging.path().join("oci-layout"),
             br#"{"imageLayoutVersion":"1.0.0"}"#,
         )?;
-        self.publish()?;
-        Ok(manifest.digest)
+        self.publish()
     }
 
     fn publish(self) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 //!
 //! A [`Tree`] is read from a directory ([`scan`]) or from tar streams ([`Unpacker`]), compared with what lies below it
 //! ([`diff::added`]), written as a layer ([`layer::write`]) and put into a layout ([`layout::LayoutWriter`]). [`build`] does
-//! all of it.
+//! all of it. [`index::write`] makes one layout of several images.
 
 pub mod archive;
 mod below;
@@ -15,6 +15,7 @@ pub mod definition;
 pub mod diff;
 mod error;
 pub mod file;
+pub mod index;
 pub mod key;
 pub mod layer;
 pub mod layout;

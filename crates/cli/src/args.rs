@@ -11,7 +11,7 @@ use vcontainer_bundle::target::docker;
 use vcontainer_store::Limits;
 
 pub use guest::{Guest, GuestBuild, GuestCommand, GuestList};
-pub use oci::{CompressionArg, Oci, OciBuild, OciCommand};
+pub use oci::{CompressionArg, Oci, OciBuild, OciCommand, OciExtract, OciIndex, OciList};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -69,7 +69,7 @@ pub enum Command {
     Inspect(Inspect),
     /// Make or list the files that vdkr and vpdmn boot from
     Guest(Guest),
-    /// Build OCI images from root filesystems
+    /// Build OCI images from root filesystems, join and take apart platforms, look at what is in them
     Oci(Oci),
 }
 

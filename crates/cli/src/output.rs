@@ -81,6 +81,30 @@ pub fn columns(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// A text from an image as it may stand in a terminal: what would move the cursor, colour or reorder is escaped.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    let reorders =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars()
+        .fold(String::with_capacity(text.len()), |mut line, c| {
+            match c.is_control() || reorders(c) {
+                true => line.extend(c.escape_default()),
+                false => line.push(c),
+            }
+            line
+        })
+}
+
+/// A result for programs.
+///
+/// # Errors
+/// It has no JSON form.
+pub fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
+    use anyhow::Context as _;
+    Ok(serde_json::to_string_pretty(value).context("cannot write JSON")? + "\n")
+}
+
 /// A number of things for people: "1 layer", "2 layers".
 #[must_use]
 pub fn count(number: usize, thing: &str) -> String {
@@ -102,6 +126,14 @@ mod tests {
     fn one_thing_is_not_plural() {
         let counted = [0, 1, 2].map(|number| count(number, "layer"));
         assert_eq!(counted, ["0 layers", "1 layer", "2 layers"]);
+    }
+
+    #[test]
+    fn a_foreign_text_cannot_steer_the_terminal() {
+        assert_eq!(
+            visible("a\x1b[2J\nb\u{202e}größe"),
+            "a\\u{1b}[2J\\nb\\u{202e}größe"
+        );
     }
 
     #[test]

@@ -268,6 +268,11 @@ impl Members {
         })
     }
 
+    /// The names of all files and links.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.files.keys().map(TreePath::as_bytes)
+    }
+
     /// The file called `name`, through links between members; `None` when there is none.
     pub fn find(&self, name: &TreePath) -> Result<Option<Blob>, ArchiveError> {
         let mut at = name;

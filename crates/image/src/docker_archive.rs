@@ -67,12 +67,12 @@ pub(crate) fn open(tree: &Tree, options: &OpenOptions) -> Result<Image, SourceEr
         options.select.as_deref(),
     )?;
     let mut image = read_image(tree, offer)?;
-    image.names = references(
-        offers
-            .iter()
-            .filter(|other| other.digests == offer.digests)
-            .flat_map(|other| other.names.iter().map(String::as_str)),
-    );
+    image.tags = offers
+        .iter()
+        .filter(|other| other.digests == offer.digests)
+        .flat_map(|other| other.names.iter().cloned())
+        .collect();
+    image.names = references(image.tags.iter().map(String::as_str));
     Ok(image)
 }
 
@@ -171,6 +171,7 @@ fn read_image(tree: &Tree, offer: &Offer<Saved>) -> Result<Image, SourceError> {
         config_view: view.clone(),
         layers,
         names: references(offer.names.iter().map(String::as_str)),
+        tags: offer.names.clone(),
     })
 }
 

@@ -34,6 +34,14 @@ pub enum SourceError {
         /// What is there instead, as a clause.
         found: String,
     },
+    /// An image, where only an OCI layout will do.
+    #[error("`{}` is no OCI layout but {found}", path.display())]
+    NotALayout {
+        /// The path given.
+        path: PathBuf,
+        /// What is there instead, and what to do.
+        found: &'static str,
+    },
     /// An archive that cannot be read as one.
     #[error("cannot read the archive `{}`", path.display())]
     Archive {

@@ -46,31 +46,47 @@ pub(crate) fn open(tree: &Tree, options: &OpenOptions) -> Result<Image, SourceEr
     )?;
     let mut image = read_image(tree, offer, &options.limits)?;
     check_platform(&image, &options.platform)?;
-    image.names = references(
-        offers
-            .iter()
-            .filter(|other| other.digests.iter().any(|digest| offer.digests.contains(digest)))
-            .flat_map(|other| other.names.iter().map(String::as_str)),
-    );
+    image.tags = offers
+        .iter()
+        .filter(|other| other.digests.iter().any(|digest| offer.digests.contains(digest)))
+        .flat_map(|other| other.names.iter().cloned())
+        .collect();
+    name(&mut image);
     Ok(image)
 }
 
-/// Every image of a layout whose manifest is there.
-pub(crate) fn list(tree: &Tree, options: &OpenOptions) -> Result<Vec<Image>, SourceError> {
+/// What becomes of an image that an index names and whose manifest is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// It is left out.
+    LeftOut,
+    /// It is an error.
+    Error,
+}
+
+/// Every image of a layout.
+pub(crate) fn list(tree: &Tree, options: &OpenOptions, missing: Missing) -> Result<Vec<Image>, SourceError> {
     let mut images: Vec<Image> = Vec::new();
     for offer in offers(tree, &options.limits)? {
-        let names = references(offer.names.iter().map(String::as_str));
         let digest = offer.payload.descriptor.digest;
         if let Some(image) = images.iter_mut().find(|image| image.manifest.digest == digest) {
-            image.names.extend(names);
-            image.names.sort();
-            image.names.dedup();
-        } else if tree.find_blob(digest)?.is_some() {
-            let image = read_image(tree, &offer, &options.limits)?;
-            images.push(Image { names, ..image });
+            image.tags.extend(offer.names);
+            name(image);
+        } else if missing == Missing::Error || tree.find_blob(digest)?.is_some() {
+            let mut image = read_image(tree, &offer, &options.limits)?;
+            image.tags = offer.names;
+            name(&mut image);
+            images.push(image);
         }
     }
     Ok(images)
+}
+
+/// Sorts what an image is called, and finds the full names among it.
+fn name(image: &mut Image) {
+    image.tags.sort();
+    image.tags.dedup();
+    image.names = references(image.tags.iter().map(String::as_str));
 }
 
 /// The index may be wrong about an image; what counts is what the image was built for.
@@ -295,6 +311,7 @@ fn read_image(tree: &Tree, offer: &Offer<Leaf>, limits: &SourceLimits) -> Result
         config_view,
         layers,
         names: Vec::new(),
+        tags: Vec::new(),
     })
 }
 

@@ -21,6 +21,7 @@ mod layer;
 mod layout;
 mod manifest;
 mod platform;
+mod raw_layout;
 mod reference;
 mod rootfs_tarball;
 mod select;
@@ -40,6 +41,9 @@ pub use manifest::{
     Index, Manifest, ManifestOrIndex, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, parse_manifest_or_index,
 };
 pub use platform::{Platform, PlatformError};
+pub use raw_layout::{RawFile, RawLayout};
 pub use reference::{Reference, ReferenceError};
-pub use source::{Document, Image, LayerSource, OpenOptions, SourceLimits, list, open};
+pub use source::{
+    Document, Image, LayerSource, OpenOptions, SourceLimits, list, list_layout, list_whole_layout, open,
+};
 pub use tar_header::HeaderFault;

@@ -160,6 +160,7 @@ impl RootFsTarball {
             config_view,
             layers: vec![layer],
             names: Vec::new(),
+            tags: Vec::new(),
             origin,
         })
     }

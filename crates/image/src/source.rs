@@ -8,6 +8,7 @@ use crate::config::ImageConfig;
 use crate::digest::{DiffId, Digest};
 use crate::entry::Timestamp;
 use crate::error::SourceError;
+use crate::layout::Missing;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::rootfs_tarball::RootFsTarball;
@@ -58,6 +59,8 @@ pub struct Image {
     pub layers: Vec<LayerSource>,
     /// The full names that the source itself gives to this image, sorted.
     pub names: Vec<Reference>,
+    /// What the source calls it, as written there: bare tags as well as full names, sorted.
+    pub tags: Vec<String>,
 }
 
 /// A layer of an image: a compressed or plain tar stream at a known place.
@@ -218,10 +221,39 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Image, SourceError> {
 /// As [`open`].
 pub fn list(path: &Path, options: &OpenOptions) -> Result<Vec<Image>, SourceError> {
     match find_out(path, options)? {
-        Source::Layout(tree) => layout::list(&tree, options),
+        Source::Layout(tree) => layout::list(&tree, options, Missing::LeftOut),
         Source::DockerArchive(tree) => docker_archive::list(&tree, options),
         Source::RootFs(tarball) => Ok(vec![tarball.image(options)?]),
     }
+}
+
+/// Every image of an OCI layout, as [`list`]; nothing else will do.
+///
+/// # Errors
+/// As [`open`], and for other kinds of source.
+pub fn list_layout(path: &Path, options: &OpenOptions) -> Result<Vec<Image>, SourceError> {
+    layout::list(&layout_tree(path, options)?, options, Missing::LeftOut)
+}
+
+/// As [`list_layout`], but a manifest that an index names and is not there is an error.
+///
+/// # Errors
+/// As [`list_layout`], and when something is missing.
+pub fn list_whole_layout(path: &Path, options: &OpenOptions) -> Result<Vec<Image>, SourceError> {
+    layout::list(&layout_tree(path, options)?, options, Missing::Error)
+}
+
+/// The files of an OCI layout, a directory or an archive; other kinds of source are an error.
+pub(crate) fn layout_tree(path: &Path, options: &OpenOptions) -> Result<Tree, SourceError> {
+    let found = match find_out(path, options)? {
+        Source::Layout(tree) => return Ok(tree),
+        Source::DockerArchive(_) => "a `docker save` archive: copy it with `skopeo copy` to `oci:`",
+        Source::RootFs(_) => "a root filesystem: make an image of it with `vcontainer oci build`",
+    };
+    Err(SourceError::NotALayout {
+        path: path.to_owned(),
+        found,
+    })
 }
 
 /// What lies at a path.

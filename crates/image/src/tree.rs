@@ -151,6 +151,14 @@ impl Tree {
         }
     }
 
+    /// The names of all files of an archive; `None` for a directory.
+    pub fn member_names(&self) -> Option<impl Iterator<Item = &[u8]>> {
+        match &self.files {
+            Files::Archive(members) => Some(members.names()),
+            Files::Directory => None,
+        }
+    }
+
     /// The path of the source.
     pub fn path(&self) -> &Path {
         &self.path
@@ -158,6 +166,6 @@ impl Tree {
 }
 
 /// Where an OCI image layout keeps a blob. Made from the digest alone, so no name from a document reaches a path.
-fn blob_name(digest: Digest) -> String {
+pub(crate) fn blob_name(digest: Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }

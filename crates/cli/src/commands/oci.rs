@@ -1,6 +1,11 @@
 //! `vcontainer oci`: OCI images.
 
 mod build;
+mod extract;
+mod index;
+mod list;
+mod naming;
+mod source;
 
 use anyhow::Result;
 
@@ -13,5 +18,8 @@ use crate::args::{Oci, OciCommand};
 pub fn run(args: &Oci) -> Result<()> {
     match &args.command {
         OciCommand::Build(args) => build::run(args),
+        OciCommand::Index(args) => index::run(args),
+        OciCommand::List(args) => list::run(args),
+        OciCommand::Extract(args) => extract::run(args),
     }
 }

@@ -1,16 +1,16 @@
 //! `vcontainer oci build`.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use vcontainer_build::compress::Method;
 use vcontainer_build::config::Settings;
 use vcontainer_build::layer::Times;
 use vcontainer_build::{Built, Request, Tree, Unpacker, archive, scan};
 use vcontainer_image::{Compression, Image, OpenOptions, Platform};
 
+use super::naming::{link, name_and_tag};
 use crate::args::{CompressionArg, OciBuild};
 use crate::output::{bytes, columns, count, print};
 use crate::settings::given_source_date_epoch;
@@ -98,20 +98,6 @@ pub fn run(args: &OciBuild) -> Result<()> {
     show(&target, &platform, &built)
 }
 
-/// The name and the tag as they become parts of file names.
-fn name_and_tag(text: &str) -> Result<(&str, &str)> {
-    let (name, tag) = text.split_once(':').unwrap_or((text, "latest"));
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    for part in [name, tag] {
-        ensure!(
-            part.bytes().all(plain)
-                && part.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_'),
-            "`{text}` is no name of an image here: use letters, digits, `-`, `_` and `.`, and a tag behind a colon"
-        );
-    }
-    Ok((name, tag))
-}
-
 fn words(option: &str, text: Option<&String>) -> Result<Option<Vec<String>>> {
     text.map(|text| {
         shlex::split(text).with_context(|| format!("{option} `{text}` has a quote that is not closed"))
@@ -181,28 +167,6 @@ fn root(path: &Path, scratch: &Path) -> Result<Tree> {
         Ok(unpacker.finish())
     };
     read().with_context(doing)
-}
-
-/// Makes a link, in place of one that is there.
-fn link(directory: &Path, name: &str, target: &str) -> Result<()> {
-    let path = directory.join(name);
-    let new = directory.join(format!(".{name}.{}", std::process::id()));
-    let make = || {
-        match fs::symlink_metadata(&path) {
-            Ok(metadata) if !metadata.is_symlink() => {
-                return Err(std::io::Error::other(
-                    "something else than a link is there: remove it",
-                ));
-            }
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        std::os::unix::fs::symlink(target, &new)?;
-        fs::rename(&new, &path)
-    };
-    make()
-        .inspect_err(|_| drop(fs::remove_file(&new)))
-        .with_context(|| format!("cannot make the link `{}`", path.display()))
 }
 
 fn show(target: &Path, platform: &Platform, built: &Built) -> Result<()> {
