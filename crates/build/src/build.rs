@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use vcontainer_debian::{self as debian, Installed, Solution, Sources};
+use vcontainer_debian::{self as debian, Installed, Sources};
 use vcontainer_image::{Compression, DiffId, Digest, Image, Platform};
 
 use crate::below::Below;
 use crate::cache::{Cache, Damage, Entry, Hit};
 use crate::compress::Method;
 use crate::config::{self, Settings, Step};
-use crate::content;
 use crate::definition::{self, Definition, LayerContent};
 use crate::diff::added;
 use crate::error::Error;
-use crate::key::{self, Inputs, Key, Subject};
+use crate::key::{Inputs, Key, Subject};
 use crate::layer::{self, Times};
 use crate::layout::{Descriptor, LayoutWriter, copy_layers};
+use crate::offer::{self, Offer};
 use crate::packages::{Packages, without_links_over, without_state};
 use crate::scan;
 use crate::tree::Tree;
@@ -56,6 +56,35 @@ pub struct Request<'a> {
     pub annotations: &'a BTreeMap<String, String>,
     /// Where the layout goes.
     pub target: &'a Path,
+}
+
+impl Request<'_> {
+    /// Names the layers of the base, for the key of the first layer above them.
+    pub(crate) fn chain_of_base(&self) -> String {
+        let layers = self.base.into_iter().flat_map(|base| &base.layers);
+        let digests: Vec<String> = layers.map(|layer| layer.digest.to_string()).collect();
+        digests.join(" ")
+    }
+
+    /// A layer of this image, to be named.
+    pub(crate) fn subject<'s>(
+        &'s self,
+        definition: &'s Definition,
+        closure: Option<&'s [(String, String, String)]>,
+        content: Option<Digest>,
+        below: &'s str,
+    ) -> Subject<'s> {
+        Subject {
+            definition,
+            inputs: self.inputs,
+            closure,
+            content,
+            below,
+            platform: self.platform,
+            method: self.method,
+            epoch: self.times.epoch,
+        }
+    }
 }
 
 /// What was built.
@@ -140,7 +169,7 @@ pub fn build(request: &Request<'_>, tell: &mut dyn FnMut(Event<'_>)) -> Result<B
     }
     let mut work = Work::new(request, tell)?;
     if request.layers.is_empty() {
-        let tree = request.root.ok_or_else(needs_root)?;
+        let tree = request.root.ok_or_else(offer::needs_root)?;
         let history = "vcontainer oci build: root filesystem".to_owned();
         work.write("rootfs", history, tree)?;
     }
@@ -149,10 +178,6 @@ pub fn build(request: &Request<'_>, tell: &mut dyn FnMut(Event<'_>)) -> Result<B
             .map_err(|error| error.in_layer(definition))?;
     }
     work.finish()
-}
-
-fn needs_root() -> Error {
-    Error::definition("the image", "it needs a root filesystem: give one with --rootfs")
 }
 
 fn check_platform(base: &Image, wanted: &Platform) -> Result<(), Error> {
@@ -164,18 +189,6 @@ fn check_platform(base: &Image, wanted: &Platform) -> Result<(), Error> {
             format!("it is for {found}, and the image is for {wanted}"),
         )),
     }
-}
-
-/// What a layer is made of, found without doing the work.
-enum Offer {
-    /// A tree that is at hand.
-    Tree(Tree),
-    /// Packages that apt would install.
-    Packages(Solution),
-    /// A root filesystem in which others have installed packages.
-    Installed(PathBuf),
-    /// Packages that come from nowhere: only the cache may have them.
-    Nowhere,
 }
 
 /// An image in the making.
@@ -197,13 +210,11 @@ impl<'a, 'b> Work<'a, 'b> {
     fn new(request: &'a Request<'a>, tell: &'b mut dyn FnMut(Event<'_>)) -> Result<Self, Error> {
         let mut writer = LayoutWriter::new(request.target)?;
         let mut below = Below::new(writer.directory())?;
-        let mut chain = String::new();
         let mut descriptors = Vec::new();
         if let Some(base) = request.base {
             descriptors = copy_layers(&mut writer, base)?;
             for layer in &base.layers {
                 below.add(writer.blob(layer.digest), layer.compression);
-                chain.push_str(&format!("{} ", layer.digest));
             }
         }
         let built = descriptors.iter().map(|descriptor| BuiltLayer {
@@ -217,7 +228,7 @@ impl<'a, 'b> Work<'a, 'b> {
             request,
             tell,
             below,
-            chain,
+            chain: request.chain_of_base(),
             packages: Packages::new(request.packages),
             steps: Vec::new(),
             built: built.collect(),
@@ -229,25 +240,16 @@ impl<'a, 'b> Work<'a, 'b> {
     /// One layer: out of the cache, or made and put there.
     fn layer(&mut self, definition: &'a Definition) -> Result<(), Error> {
         let request = self.request;
-        let offer = self.offer(definition)?;
-        let closure = match &offer {
-            Offer::Packages(solution) => Some(solution.packages()),
-            _ => None,
+        let tell = &mut *self.tell;
+        let offer = Offer::of(definition, request, &mut self.packages, &mut |event| {
+            tell(Event::Packages(event));
+        })?;
+        let closure = offer.closure();
+        let content = match request.cache {
+            Some(_) => offer.content()?,
+            None => None,
         };
-        let content = match &offer {
-            Offer::Tree(tree) if request.cache.is_some() => Some(key::content(tree)?),
-            _ => None,
-        };
-        let subject = Subject {
-            definition,
-            inputs: request.inputs,
-            closure: closure.as_deref(),
-            content,
-            below: &self.chain,
-            platform: request.platform,
-            method: request.method,
-            epoch: request.times.epoch,
-        };
+        let subject = request.subject(definition, closure.as_deref(), content, &self.chain);
         let named = match &definition.content {
             LayerContent::Packages(names) => named(names, &subject.versions()),
             _ => definition.content_text().to_owned(),
@@ -287,32 +289,6 @@ impl<'a, 'b> Work<'a, 'b> {
             self.chain = key.full();
         }
         Ok(())
-    }
-
-    fn offer(&mut self, definition: &Definition) -> Result<Offer, Error> {
-        let request = self.request;
-        let wrong = |fault: String| Error::definition(format!("layer `{definition}`"), fault);
-        Ok(match &definition.content {
-            LayerContent::Packages(names) => {
-                if let Some(root) = request.installed.get(&definition.name) {
-                    return Ok(Offer::Installed(root.clone()));
-                }
-                let tell = &mut *self.tell;
-                let solution = self
-                    .packages
-                    .solve(definition, names, &mut |event| tell(Event::Packages(event)))?;
-                solution.map_or(Offer::Nowhere, Offer::Packages)
-            }
-            LayerContent::Directories(paths) => {
-                let root = request.root.ok_or_else(needs_root)?;
-                Offer::Tree(content::selected(root, paths, true).map_err(wrong)?)
-            }
-            LayerContent::Files(paths) => {
-                let root = request.root.ok_or_else(needs_root)?;
-                Offer::Tree(content::selected(root, paths, false).map_err(wrong)?)
-            }
-            LayerContent::Host(pairs) => Offer::Tree(content::host(pairs)?),
-        })
     }
 
     /// What is in a layer, and the package manager's state after it.

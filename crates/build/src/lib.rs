@@ -19,6 +19,8 @@ pub mod index;
 pub mod key;
 pub mod layer;
 pub mod layout;
+pub mod lookup;
+mod offer;
 mod packages;
 pub mod scan;
 mod staging;
