@@ -246,7 +246,7 @@ impl<'a, 'b> Work<'a, 'b> {
         })?;
         let closure = offer.closure();
         let content = match request.cache {
-            Some(_) => offer.content()?,
+            Some(_) => offer.content(request.times)?,
             None => None,
         };
         let subject = request.subject(definition, closure.as_deref(), content, &self.chain);

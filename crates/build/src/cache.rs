@@ -61,6 +61,18 @@ impl Hit {
     }
 }
 
+/// A directory that goes with this value; after a crash the next user of the cache removes it.
+#[derive(Debug)]
+pub struct Scratch(Staging);
+
+impl Scratch {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
 /// Why an entry cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the entry `{}` is damaged: {fault}", directory.display())]
@@ -87,6 +99,14 @@ impl Cache {
             directory: directory.into(),
             limit,
         })
+    }
+
+    /// A directory in the cache for what is made on the way, which goes with the returned value.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn scratch(&self) -> Result<Scratch, Error> {
+        Staging::new(&self.directory).map(Scratch)
     }
 
     fn place(&self, key: &Key, name: &str) -> PathBuf {

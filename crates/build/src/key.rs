@@ -9,6 +9,7 @@ use vcontainer_image::{Compression, Digest, Hasher, Platform};
 use crate::compress::Method;
 use crate::definition::{Definition, LayerContent};
 use crate::error::{Error, OnPath as _};
+use crate::layer::Times;
 use crate::tree::{Content, Kind, Tree};
 
 /// Counts up when the same input gives another layer than before.
@@ -176,7 +177,7 @@ impl Subject<'_> {
 ///
 /// # Errors
 /// A file cannot be read, or has changed since it was found.
-pub fn content(tree: &Tree) -> Result<Digest, Error> {
+pub fn content(tree: &Tree, times: Times) -> Result<Digest, Error> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 1 << 17];
     let mut names = BTreeMap::new();
@@ -205,7 +206,11 @@ pub fn content(tree: &Tree) -> Result<Digest, Error> {
             Kind::File { content, link } => {
                 // The first object with the same number has the content.
                 let first = link.map_or(number, |link| *names.entry(link).or_insert(number));
-                let text = format!("file {} {} {first}", content.size(), meta.mtime.seconds);
+                let text = format!(
+                    "file {} {} {first}",
+                    content.size(),
+                    times.of(meta, &node.kind).seconds
+                );
                 field(&mut hasher, text.as_bytes());
                 if first == number {
                     let place = match content {

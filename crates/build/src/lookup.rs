@@ -46,7 +46,7 @@ pub fn lookup(request: &Request<'_>, tell: &mut dyn FnMut(debian::Event<'_>)) ->
             let offer = Offer::of(definition, request, &mut packages, tell)
                 .map_err(|error| error.in_layer(definition))?;
             let closure = offer.closure();
-            let content = offer.content()?;
+            let content = offer.content(request.times)?;
             looked.key = request
                 .subject(definition, closure.as_deref(), content, below)
                 .key();

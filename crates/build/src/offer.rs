@@ -8,6 +8,7 @@ use vcontainer_image::Digest;
 use crate::build::Request;
 use crate::definition::{Definition, LayerContent};
 use crate::error::Error;
+use crate::layer::Times;
 use crate::packages::Packages;
 use crate::tree::Tree;
 use crate::{content, key};
@@ -62,9 +63,9 @@ impl Offer {
     }
 
     /// The digest of what is at hand.
-    pub(crate) fn content(&self) -> Result<Option<Digest>, Error> {
+    pub(crate) fn content(&self, times: Times) -> Result<Option<Digest>, Error> {
         match self {
-            Self::Tree(tree) => key::content(tree).map(Some),
+            Self::Tree(tree) => key::content(tree, times).map(Some),
             _ => Ok(None),
         }
     }

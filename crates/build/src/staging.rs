@@ -54,31 +54,48 @@ impl Staging {
         self.directory.path()
     }
 
-    /// Puts it to `target`. What was there goes, in one step where the file system can do that.
+    /// Puts it to `target`. What was there goes.
     pub(crate) fn publish(self, target: &Path) -> Result<(), Error> {
         let from = self.directory.path();
-        let doing = "putting it to";
-        match fs::symlink_metadata(target) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::rename(from, target).at(doing, target)?;
+        loop {
+            let moved = fs::rename(from, target);
+            let Err(error) = moved else { break };
+            // A directory with something in it, or something that is no directory.
+            let is_taken = matches!(
+                error.kind(),
+                io::ErrorKind::DirectoryNotEmpty
+                    | io::ErrorKind::AlreadyExists
+                    | io::ErrorKind::NotADirectory
+            );
+            if !is_taken {
+                return Err(error).at("putting it to", target);
             }
-            Err(error) => return Err(error).at("looking at", target),
-            Ok(_) => {
-                // Plain renames: pseudo and old fakeroots know no others.
-                let old = Self::named(folder_of(target), OLD)?;
-                let aside = old.path().join(target.file_name().unwrap_or_default());
-                fs::rename(target, &aside).at("moving away", target)?;
-                if let Err(error) = fs::rename(from, target) {
+            // Plain renames: pseudo and old fakeroots know no others.
+            let old = Self::named(folder_of(target), OLD)?;
+            let aside = old.path().join(target.file_name().unwrap_or_default());
+            match fs::rename(target, &aside) {
+                // Somebody else puts something there at the same time.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                result => result.at("moving away", target)?,
+            }
+            match fs::rename(from, target) {
+                Err(error) if is_there(target) => drop(error),
+                Err(error) => {
                     // The old one is better than none.
                     let _ = fs::rename(&aside, target).ok();
-                    return Err(error).at(doing, target);
+                    return Err(error).at("putting it to", target);
                 }
+                Ok(()) => break,
             }
         }
         // There is nothing left to remove.
         let _ = self.directory.keep();
         Ok(())
     }
+}
+
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
 }
 
 fn is_at(file: &File, path: &Path) -> bool {
@@ -116,7 +133,7 @@ fn remove_if_abandoned(path: &PathBuf) -> io::Result<()> {
         // Killed between the two renames: what was there before goes back.
         for entry in fs::read_dir(path)?.flatten() {
             let place = folder_of(path).join(entry.file_name());
-            if fs::symlink_metadata(&place).is_err() {
+            if !is_there(&place) {
                 fs::rename(entry.path(), place)?;
             }
         }
@@ -150,6 +167,14 @@ mod tests {
         assert!(working.path().exists() && next.path().exists());
         assert!(path("image/blobs").exists() && path("there/new").exists() && !path("there/old").exists());
         drop(next);
+        // A link is replaced, and what it leads to stays.
+        std::os::unix::fs::symlink("image", path("link")).unwrap();
+        Staging::new(parent.path())
+            .unwrap()
+            .publish(&path("link"))
+            .unwrap();
+        assert!(path("link").symlink_metadata().unwrap().is_dir() && path("image/blobs").exists());
+        fs::remove_dir(path("link")).unwrap();
         working.publish(&path("there")).unwrap();
         assert!(!path("there/new").exists());
         let mut left: Vec<_> = fs::read_dir(parent.path())

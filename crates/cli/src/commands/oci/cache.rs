@@ -131,13 +131,8 @@ fn lookup(args: &CacheLookup) -> Result<()> {
 /// The image is made, for its layers, and thrown away: what is in the cache already costs nothing.
 fn save(args: &CacheSave) -> Result<()> {
     let prepared = Prepared::new(&args.layers)?;
-    prepared.needs_cache()?;
     // In the cache's own file system, so that layers need not be copied.
-    let directory = directory(&args.layers.cache)?;
-    let scratch = tempfile::Builder::new()
-        .prefix(".vcontainer-save-")
-        .tempdir_in(&directory)
-        .with_context(|| format!("cannot make a directory in `{}`", directory.display()))?;
+    let scratch = prepared.needs_cache()?.scratch()?;
     let (settings, annotations) = (Settings::default(), BTreeMap::new());
     let target = scratch.path().join("image");
     let request = prepared.request(&settings, "latest", &annotations, &target);
