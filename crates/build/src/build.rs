@@ -256,7 +256,7 @@ impl<'a, 'b> Work<'a, 'b> {
         };
         let cached = request.cache.zip(subject.key());
         if let Some((cache, key)) = cached {
-            if self.from_cache(definition, cache, key)? {
+            if self.restore(definition, cache, key)? {
                 return Ok(());
             }
             (self.tell)(Event::Miss {
@@ -328,7 +328,7 @@ impl<'a, 'b> Work<'a, 'b> {
     }
 
     /// Takes a layer out of the cache, if it is there and whole.
-    fn from_cache(&mut self, definition: &'a Definition, cache: &Cache, key: Key) -> Result<bool, Error> {
+    fn restore(&mut self, definition: &'a Definition, cache: &Cache, key: Key) -> Result<bool, Error> {
         let hit = match cache.lookup(&key, &definition.name) {
             Ok(None) => return Ok(false),
             Ok(Some(hit)) => match self.writer.add_cached(cache, &hit)? {

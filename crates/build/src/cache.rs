@@ -8,6 +8,8 @@
 
 mod care;
 mod entry;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};

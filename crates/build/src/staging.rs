@@ -37,9 +37,12 @@ impl Staging {
                 .prefix(prefix)
                 .tempdir_in(parent)
                 .at("making a directory in", parent)?;
-            let lock = File::open(directory.path()).at("opening", directory.path())?;
+            // Somebody may take it for an abandoned one before it is locked.
+            let lock = match File::open(directory.path()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                lock => lock.at("opening", directory.path())?,
+            };
             flock(&lock, FlockOperation::LockExclusive).at("locking", directory.path())?;
-            // Somebody may have taken it for an abandoned one before it was locked.
             if is_at(&lock, directory.path()) {
                 return Ok(Self {
                     directory,

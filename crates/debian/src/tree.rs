@@ -190,7 +190,6 @@ impl Tree {
     }
 
     /// All objects, sorted by path, and the temporary file with the content of the files.
-    #[must_use]
     pub fn into_parts(self) -> (impl Iterator<Item = (Vec<u8>, Node)>, File) {
         (self.nodes.into_iter(), self.spool)
     }

@@ -39,7 +39,12 @@ impl Cache {
     pub fn list(&self, verify: bool) -> Result<Vec<Found>, Error> {
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.directory).at("listing", &self.directory)? {
-            let directory = entry.at("listing", &self.directory)?.path();
+            let entry = entry.at("listing", &self.directory)?;
+            // Those that begin with a dot are in the making.
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let directory = entry.path();
             let health = match open_entry(&directory) {
                 Ok(None) => continue,
                 Ok(Some(hit)) => Health::Whole(hit.entry),
