@@ -2,6 +2,7 @@
 
 mod content;
 mod engines;
+mod packages;
 mod readers;
 mod reproducible;
 
@@ -24,6 +25,11 @@ fn main() -> ExitCode {
     );
     trials.anywhere("readers::fakeroot_keeps_owners", readers::fakeroot_keeps_owners);
     trials.anywhere("reproducible::whoever_builds", reproducible::whoever_builds);
+    for (arch, debian) in [("aarch64", "arm64"), ("x86_64", "amd64")] {
+        trials.anywhere(&format!("packages::{arch}"), move || {
+            packages::everything(arch, debian)
+        });
+    }
     for suite in Suite::WITH_ENGINES {
         trials.engine(suite, "docker_runs_it", move || engines::docker(suite));
         trials.engine(suite, "podman_runs_it", move || engines::podman(suite));
