@@ -1,5 +1,6 @@
 //! Images that `vcontainer oci build` made, before other readers (skopeo, umoci, GNU tar) and the real engines.
 
+mod cache;
 mod content;
 mod engines;
 mod packages;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 
 use e2e::debian::Suite;
 use e2e::privilege;
+use e2e::process::Command;
 use e2e::trials::Trials;
 
 fn main() -> ExitCode {
@@ -25,6 +27,18 @@ fn main() -> ExitCode {
     );
     trials.anywhere("readers::fakeroot_keeps_owners", readers::fakeroot_keeps_owners);
     trials.anywhere("reproducible::whoever_builds", reproducible::whoever_builds);
+    trials.anywhere("cache::killed_at_any_moment", cache::killed_at_any_moment);
+    trials.anywhere("cache::twenty_at_once", cache::twenty_at_once);
+    trials.anywhere("cache::fakeroot::another_package_manager", || {
+        cache::another_package_manager(&["fakeroot"])
+    });
+    let pseudo = match Command::exists("pseudo") {
+        true => Ok(()),
+        false => Err("needs pseudo"),
+    };
+    trials.when(pseudo, "cache::pseudo::another_package_manager", || {
+        cache::another_package_manager(&["pseudo", "-t", "1"])
+    });
     for (arch, debian) in [("aarch64", "arm64"), ("x86_64", "amd64")] {
         trials.anywhere(&format!("packages::{arch}"), move || {
             packages::everything(arch, debian)
