@@ -11,7 +11,10 @@ use vcontainer_bundle::target::docker;
 use vcontainer_store::Limits;
 
 pub use guest::{Guest, GuestBuild, GuestCommand, GuestList};
-pub use oci::{CompressionArg, Oci, OciBuild, OciCommand, OciExtract, OciIndex, OciList};
+pub use oci::{
+    CompressionArg, Oci, OciBuild, OciCommand, OciDiff, OciExtract, OciIndex, OciInspect, OciLayers, OciList,
+    OciVerify,
+};
 
 const EXAMPLES: &str = "\
 Examples:

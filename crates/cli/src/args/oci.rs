@@ -2,11 +2,13 @@
 
 mod build;
 mod index;
+mod tools;
 
 use clap::{Args as ClapArgs, Subcommand};
 
 pub use build::{CompressionArg, OciBuild};
 pub use index::{OciExtract, OciIndex, OciList};
+pub use tools::{OciDiff, OciInspect, OciLayers, OciVerify};
 
 /// Options of `vcontainer oci`.
 #[derive(Debug, ClapArgs)]
@@ -28,4 +30,12 @@ pub enum OciCommand {
     List(OciList),
     /// Take the image of one platform out of a layout
     Extract(OciExtract),
+    /// Show what an image is: configuration, annotations, how it was made
+    Inspect(OciInspect),
+    /// Show the layers of images, which of them are shared and what that saves
+    Layers(OciLayers),
+    /// Show how two images differ: settings, layers, files
+    Diff(OciDiff),
+    /// Look for faults: every blob, every document, every layer
+    Verify(OciVerify),
 }

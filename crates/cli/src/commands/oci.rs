@@ -1,11 +1,15 @@
 //! `vcontainer oci`: OCI images.
 
 mod build;
+mod diff;
 mod extract;
 mod index;
+mod inspect;
+mod layers;
 mod list;
 mod naming;
 mod source;
+mod verify;
 
 use anyhow::Result;
 
@@ -21,5 +25,9 @@ pub fn run(args: &Oci) -> Result<()> {
         OciCommand::Index(args) => index::run(args),
         OciCommand::List(args) => list::run(args),
         OciCommand::Extract(args) => extract::run(args),
+        OciCommand::Inspect(args) => inspect::run(args),
+        OciCommand::Layers(args) => layers::run(args),
+        OciCommand::Diff(args) => diff::run(args),
+        OciCommand::Verify(args) => verify::run(args),
     }
 }
