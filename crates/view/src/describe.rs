@@ -148,8 +148,9 @@ fn configuration(image: &Image) -> Configuration {
     }
 }
 
-/// The history with its layers. Where it names fewer steps with layers than there are layers, the last ones have none.
+/// The history with its layers. Where it has not a step for each layer, nothing says which is which: the layers come last.
 pub(crate) fn steps(history: &[History], layers: &[LayerSource]) -> Vec<Step> {
+    let fits = history.iter().filter(|step| !step.empty_layer).count() == layers.len();
     let mut layers = layers.iter().map(|layer| Layer {
         digest: layer.digest,
         diff_id: layer.diff_id,
@@ -162,9 +163,9 @@ pub(crate) fn steps(history: &[History], layers: &[LayerSource]) -> Vec<Step> {
             created: step.created.clone(),
             created_by: step.created_by.clone(),
             comment: step.comment.clone(),
-            layer: match step.empty_layer {
-                true => None,
-                false => layers.next(),
+            layer: match fits && !step.empty_layer {
+                true => layers.next(),
+                false => None,
             },
         })
         .collect();

@@ -62,12 +62,12 @@ pub enum LayerFault {
         /// What is there.
         found: Digest,
     },
-    /// It is of another size than the manifest says.
-    #[error("it has {found} bytes, and the manifest says {expected}")]
+    /// It is of another size than its descriptor says.
+    #[error("it has {found} bytes, and what refers to it says {expected}")]
     Size {
         /// Bytes there.
         found: u64,
-        /// Bytes in the manifest.
+        /// Bytes in the descriptor.
         expected: u64,
     },
     /// Its uncompressed stream is another than the configuration says.

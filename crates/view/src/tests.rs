@@ -14,9 +14,9 @@ use vcontainer_build::config::Settings;
 use vcontainer_build::index::{self, Form};
 use vcontainer_build::layer::Times;
 use vcontainer_build::{Request, build, scan};
-use vcontainer_image::{Compression, Image, OpenOptions, Platform, list};
+use vcontainer_image::{Compression, History, Image, OpenOptions, Platform, list};
 
-use crate::describe::describe;
+use crate::describe::{Layer, describe};
 use crate::diff::{Change, What, diff};
 use crate::layers::compare;
 use crate::read::Limits;
@@ -161,18 +161,21 @@ fn a_description_joins_history_and_layers() {
         );
         assert!(step.created_by.starts_with("vcontainer oci build: "));
     }
+    let joined = |history: &[History]| -> Vec<Option<usize>> {
+        let place = |made: &Layer| image.layers.iter().position(|layer| layer.digest == made.digest);
+        let steps = crate::describe::steps(history, &image.layers);
+        steps
+            .iter()
+            .map(|step| step.layer.as_ref().and_then(place))
+            .collect()
+    };
     let mut history = image.config_view.history.clone();
-    history[0].empty_layer = true;
-    let steps = crate::describe::steps(&history, &image.layers);
-    let digests: Vec<_> = steps
-        .iter()
-        .map(|step| step.layer.as_ref().map(|layer| layer.digest))
-        .collect();
-    assert_eq!(
-        digests,
-        [None, Some(image.layers[0].digest), Some(image.layers[1].digest)]
-    );
-    assert_eq!(steps[2].created_by, "");
+    history.insert(1, history[0].clone());
+    // Three steps and two layers: nothing says which are whose.
+    assert_eq!(joined(&history), [None, None, None, Some(0), Some(1)]);
+    history[1].empty_layer = true;
+    assert_eq!(joined(&history), [Some(0), None, Some(1)]);
+    assert_eq!(joined(&[]), [Some(0), Some(1)]);
 }
 
 #[test]

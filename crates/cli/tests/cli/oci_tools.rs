@@ -1,5 +1,6 @@
 //! `vcontainer oci` but for `build`: several platforms in one layout, and what images are.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -424,4 +425,49 @@ fn archives_are_as_good_as_directories() {
         &["verify", "app-latest-oci-nothing.tar"],
         &["app-latest-oci-nothing.tar"],
     );
+}
+
+/// The names of all fields in a JSON value.
+fn fields(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| fields(item, found)),
+        Value::Object(object) => object.iter().for_each(|(name, item)| {
+            found.insert(name.clone());
+            fields(item, found);
+        }),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_description_of_the_json_has_every_field_and_no_other() {
+    let bench = bench();
+    fs::remove_file(bench.path("amd/oci-layout")).unwrap();
+    let page = include_str!("../../../../docs/formats/oci-json.md");
+    for (command, words) in [
+        ("list", &["arm"][..]),
+        ("inspect", &["arm"]),
+        ("layers", &["arm", "amd"]),
+        ("diff", &["arm", "amd"]),
+        ("verify", &["arm", "amd"]),
+    ] {
+        let ran = bench.run(&[&["oci", command, "--format=json"], words].concat());
+        let mut real = BTreeSet::new();
+        fields(&serde_json::from_str(&ran.stdout()).unwrap(), &mut real);
+        let section = page.split(&format!("\n## `{command}`\n")).nth(1).unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let quoted = |text: &str| -> BTreeSet<String> {
+            text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+        };
+        let all = quoted(section);
+        for field in &real {
+            assert!(all.contains(field), "nothing about `{field}` of {command}");
+        }
+        let first_cells = section
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+        for field in first_cells.flat_map(|cell| quoted(&format!("`{cell}"))) {
+            assert!(real.contains(&field), "`{field}` of {command} is not there");
+        }
+    }
 }

@@ -109,7 +109,7 @@ fn missing_and_changed_blobs() {
         );
         let lines = found(|layout, image| fs::write(blob(layout, pick(image)), "short").unwrap());
         assert!(
-            lines.len() == 1 && lines[0].contains("it has 5 bytes, and the manifest says"),
+            lines.len() == 1 && lines[0].contains("it has 5 bytes, and what refers to it says"),
             "{lines:?}"
         );
     }
