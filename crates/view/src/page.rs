@@ -155,7 +155,7 @@ fn stack(html: &mut String, number: usize, layers: &Layers, places: &[Place], hu
     push(
         html,
         format_args!(
-            "</div>\n<figcaption><b><i>{letters}</i> {}</b><span>{}</span><span>{}, {} % shared</span></figcaption>\n</figure>\n",
+            "</div>\n<figcaption><b><i>{letters}</i> {}</b><span>{}</span><span>{}</span><span>{} % shared</span></figcaption>\n</figure>\n",
             escape(&image.name),
             escape(&image.platform),
             bytes_text(image.size),
