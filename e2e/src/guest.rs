@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::fs::{FlockOperation, flock};
@@ -180,20 +181,27 @@ fn unpacked(arch: Arch, package: &str, path: &str) -> Result<Vec<u8>> {
     if let Ok(bytes) = fs::read(&kept) {
         return Ok(bytes);
     }
-    let request = debian::Request {
-        suite: "trixie".to_owned(),
+    let sources = debian::Sources {
         architecture: arch.debian().to_owned(),
-        mirrors: vec![Mirror {
-            address: apt::mirror()?,
-            origin: "of this machine".to_owned(),
-        }],
-        keyring: "/usr/share/keyrings/debian-archive-keyring.gpg".into(),
+        release: Some(debian::Release {
+            suite: "trixie".to_owned(),
+            mirrors: vec![Mirror {
+                address: apt::mirror()?,
+                origin: "of this machine".to_owned(),
+            }],
+            keyring: "/usr/share/keyrings/debian-archive-keyring.gpg".into(),
+        }),
+        feeds: Vec::new(),
         options: host::fetch_options()?,
         cache: guests.join("packages"),
-        packages: vec![package.to_owned()],
-        assumed: Vec::new(),
+        max_age: Duration::ZERO,
     };
-    let fetched = debian::fetch(&request, &mut |_| ()).with_context(|| format!("fetching {package}"))?;
+    let fetching = || format!("fetching {package}");
+    let mut debian = debian::Apt::open(&sources, &mut |_| ()).with_context(fetching)?;
+    let solution = debian
+        .solve(&[package.to_owned()], &debian::Installed::default(), &mut |_| ())
+        .with_context(fetching)?;
+    let fetched = debian.fetch(&solution, &mut |_| ()).with_context(fetching)?;
     let scratch = tempfile::tempdir().context("making a temporary directory")?;
     let tree = debian::unpack(&fetched.packages, scratch.path(), &|found| {
         found.ends_with(format!("/{name}").as_bytes())

@@ -9,8 +9,8 @@ use vcontainer_image::TreePath;
 use crate::compress::Method;
 use crate::error::{Error, OnPath as _};
 use crate::layer::{self, Times};
-use crate::layout::folder_of;
 use crate::scan;
+use crate::staging::folder_of;
 use crate::tree::{Kind, Tree};
 
 /// Writes the layout at `layout` as tar file to `target`: its files at the top level, or in a directory called `inside`.

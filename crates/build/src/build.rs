@@ -2,19 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use vcontainer_image::{Digest, Image, Platform, TreePath};
+use vcontainer_debian::{self as debian, Installed, Sources};
+use vcontainer_image::{Compression, DiffId, Digest, Image, Platform};
 
+use crate::below::Below;
+use crate::cache::{Cache, Damage, Entry, Hit};
 use crate::compress::Method;
 use crate::config::{self, Settings, Step};
 use crate::definition::{self, Definition, LayerContent};
-use crate::diff::{added, place};
+use crate::diff::added;
 use crate::error::Error;
+use crate::key::{Inputs, Key, Subject};
 use crate::layer::{self, Times};
 use crate::layout::{Descriptor, LayoutWriter, copy_layers};
-use crate::scan::Scanner;
-use crate::tree::{Kind, Tree};
-use crate::unpack::Unpacker;
+use crate::offer::{self, Offer};
+use crate::packages::{Packages, without_links_over, without_state};
+use crate::scan;
+use crate::tree::Tree;
 
 /// An image to build.
 pub struct Request<'a> {
@@ -24,6 +30,16 @@ pub struct Request<'a> {
     pub base: Option<&'a Image>,
     /// Its layers; none for a single one with the whole root filesystem.
     pub layers: &'a [Definition],
+    /// Where the packages of `packages` layers come from.
+    pub packages: Option<&'a Sources>,
+    /// By layer: the file system after another package manager has installed its packages.
+    pub installed: &'a BTreeMap<String, PathBuf>,
+    /// By layer: the state of that package manager, to be kept in the cache.
+    pub states: &'a BTreeMap<String, Vec<u8>>,
+    /// What the caller says about layers besides, for their keys in the cache.
+    pub inputs: &'a Inputs,
+    /// Where finished layers are kept.
+    pub cache: Option<&'a Cache>,
     /// How it is run.
     pub settings: &'a Settings,
     /// What it is for.
@@ -40,6 +56,35 @@ pub struct Request<'a> {
     pub annotations: &'a BTreeMap<String, String>,
     /// Where the layout goes.
     pub target: &'a Path,
+}
+
+impl Request<'_> {
+    /// Names the layers of the base, for the key of the first layer above them.
+    pub(crate) fn chain_of_base(&self) -> String {
+        let layers = self.base.into_iter().flat_map(|base| &base.layers);
+        let digests: Vec<String> = layers.map(|layer| layer.digest.to_string()).collect();
+        digests.join(" ")
+    }
+
+    /// A layer of this image, to be named.
+    pub(crate) fn subject<'s>(
+        &'s self,
+        definition: &'s Definition,
+        closure: Option<&'s [(String, String, String)]>,
+        content: Option<Digest>,
+        below: &'s str,
+    ) -> Subject<'s> {
+        Subject {
+            definition,
+            inputs: self.inputs,
+            closure,
+            content,
+            below,
+            platform: self.platform,
+            method: self.method,
+            epoch: self.times.epoch,
+        }
+    }
 }
 
 /// What was built.
@@ -62,82 +107,77 @@ pub struct BuiltLayer {
     pub size: u64,
     /// How many objects are in it; `None` for one of the base.
     pub objects: Option<usize>,
+    /// Whether it came out of the cache.
+    pub is_cached: bool,
 }
+
+/// How far it is.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Packages are being found or fetched.
+    Packages(debian::Event<'a>),
+    /// A layer is taken out of the cache.
+    Hit {
+        /// Its name.
+        layer: &'a str,
+        /// Its key.
+        key: Key,
+    },
+    /// A layer is not in the cache.
+    Miss {
+        /// Its name.
+        layer: &'a str,
+        /// What is in it: a few packages with their versions, or paths.
+        content: String,
+    },
+    /// A layer is put into the cache.
+    Saving {
+        /// Its name.
+        layer: &'a str,
+        /// Its key.
+        key: Key,
+    },
+    /// An entry of the cache cannot be used: the layer is made again.
+    Damaged(&'a Damage),
+    /// Packages with maintainer scripts, which were not run.
+    Scripts {
+        /// The layer.
+        layer: &'a str,
+        /// Names of packages.
+        packages: &'a [String],
+    },
+    /// All layers are there.
+    Done {
+        /// How many of packages there are.
+        layers: usize,
+        /// How many of these came out of the cache.
+        hits: usize,
+    },
+}
+
+/// How many packages an event names.
+const NAMED: usize = 3;
 
 /// Builds the image.
 ///
 /// # Errors
 /// Nothing has been changed at its place then.
-pub fn build(request: &Request<'_>) -> Result<Built, Error> {
+pub fn build(request: &Request<'_>, tell: &mut dyn FnMut(Event<'_>)) -> Result<Built, Error> {
     definition::check(request.layers)?;
     if let Some(base) = request.base {
         check_platform(base, request.platform)?;
     }
-    let contents = contents(request)?;
-    let mut writer = LayoutWriter::new(request.target)?;
-    let mut built = Vec::new();
-    let mut descriptors = Vec::new();
-    let mut below = Tree::default();
-    if let Some(base) = request.base {
-        descriptors = copy_layers(&mut writer, base)?;
-        let mut unpacker = Unpacker::new(writer.directory())?;
-        for layer in &base.layers {
-            unpacker.add(layer.open()?, layer.compression, layer.origin())?;
-        }
-        below = unpacker.finish();
-        built.extend(descriptors.iter().map(|descriptor| BuiltLayer {
-            name: None,
-            digest: descriptor.digest,
-            size: descriptor.size,
-            objects: None,
-        }));
+    let mut work = Work::new(request, tell)?;
+    if request.layers.is_empty() {
+        let tree = request.root.ok_or_else(offer::needs_root)?;
+        let history = "vcontainer oci build: root filesystem".to_owned();
+        work.write("rootfs", history, tree)?;
     }
-    let mut steps = Vec::new();
-    for (name, created_by, content) in contents {
-        let tree = added(&below, &content)?;
-        let layer = layer::write(
-            &tree,
-            request.times,
-            request.method,
-            request.threads,
-            writer.directory(),
-        )?;
-        steps.push(Step {
-            diff_id: layer.diff_id,
-            created_by,
-        });
-        descriptors.push(Descriptor {
-            media_type: request.method.compression().oci_media_type().into(),
-            digest: layer.digest,
-            size: layer.size,
-        });
-        built.push(BuiltLayer {
-            name: Some(name),
-            digest: layer.digest,
-            size: layer.size,
-            objects: Some(tree.len()),
-        });
-        writer.add_file(layer.file, layer.digest)?;
-        below.lay_over(&tree);
+    for definition in request.layers {
+        work.layer(definition)
+            .map_err(|error| error.in_layer(definition))?;
     }
-    let config = config::document(
-        request.base.map(|base| base.config.bytes.as_slice()),
-        request.settings,
-        request.platform,
-        request.times.created(),
-        &steps,
-    )?;
-    let manifest = writer.finish(
-        &config,
-        &descriptors,
-        request.platform,
-        request.tag,
-        request.annotations,
-    )?;
-    Ok(Built {
-        manifest,
-        layers: built,
-    })
+    work.finish()
 }
 
 fn check_platform(base: &Image, wanted: &Platform) -> Result<(), Error> {
@@ -151,77 +191,301 @@ fn check_platform(base: &Image, wanted: &Platform) -> Result<(), Error> {
     }
 }
 
-/// Name, history and content of each layer.
-fn contents(request: &Request<'_>) -> Result<Vec<(String, String, Tree)>, Error> {
-    let root = || {
-        request.root.ok_or_else(|| {
-            Error::definition("the image", "it needs a root filesystem: give one with --rootfs")
+/// An image in the making.
+struct Work<'a, 'b> {
+    request: &'a Request<'a>,
+    tell: &'b mut dyn FnMut(Event<'_>),
+    writer: LayoutWriter,
+    below: Below,
+    /// Names all layers so far, for the key of the next.
+    chain: String,
+    packages: Packages<'a>,
+    steps: Vec<Step>,
+    descriptors: Vec<Descriptor>,
+    built: Vec<BuiltLayer>,
+}
+
+impl<'a, 'b> Work<'a, 'b> {
+    /// Begins with the layers of the base.
+    fn new(request: &'a Request<'a>, tell: &'b mut dyn FnMut(Event<'_>)) -> Result<Self, Error> {
+        let mut writer = LayoutWriter::new(request.target)?;
+        let mut below = Below::new(writer.directory())?;
+        let mut descriptors = Vec::new();
+        if let Some(base) = request.base {
+            descriptors = copy_layers(&mut writer, base)?;
+            for layer in &base.layers {
+                below.add(writer.blob(layer.digest), layer.compression);
+            }
+        }
+        let built = descriptors.iter().map(|descriptor| BuiltLayer {
+            name: None,
+            digest: descriptor.digest,
+            size: descriptor.size,
+            objects: None,
+            is_cached: false,
+        });
+        Ok(Self {
+            request,
+            tell,
+            below,
+            chain: request.chain_of_base(),
+            packages: Packages::new(request.packages),
+            steps: Vec::new(),
+            built: built.collect(),
+            descriptors,
+            writer,
         })
-    };
-    if request.layers.is_empty() {
-        let history = "vcontainer oci build: root filesystem".to_owned();
-        return Ok(vec![("rootfs".into(), history, root()?.clone())]);
     }
-    let mut contents = Vec::new();
-    for definition in request.layers {
-        let wrong = |fault: String| Error::definition(format!("layer `{definition}`"), fault);
-        let tree = match &definition.content {
-            LayerContent::Packages(_) => {
-                return Err(wrong(
-                    "layers of packages are not possible yet: a later version brings them".into(),
-                ));
-            }
-            LayerContent::Directories(paths) => selected(root()?, paths, true).map_err(wrong)?,
-            LayerContent::Files(paths) => selected(root()?, paths, false).map_err(wrong)?,
-            LayerContent::Host(pairs) => host(pairs)?,
+
+    /// One layer: out of the cache, or made and put there.
+    fn layer(&mut self, definition: &'a Definition) -> Result<(), Error> {
+        let request = self.request;
+        let tell = &mut *self.tell;
+        let offer = Offer::of(definition, request, &mut self.packages, &mut |event| {
+            tell(Event::Packages(event));
+        })?;
+        let closure = offer.closure();
+        let content = match request.cache {
+            Some(_) => offer.content(request.times)?,
+            None => None,
         };
-        let history = format!("vcontainer oci build: {definition}");
-        contents.push((definition.name.clone(), history, tree));
+        let subject = request.subject(definition, closure.as_deref(), content, &self.chain);
+        let named = match &definition.content {
+            LayerContent::Packages(names) => named(names, &subject.versions()),
+            _ => definition.content_text().to_owned(),
+        };
+        let cached = request.cache.zip(subject.key());
+        if let Some((cache, key)) = cached {
+            if self.restore(definition, cache, key)? {
+                return Ok(());
+            }
+            (self.tell)(Event::Miss {
+                layer: &definition.name,
+                content: named,
+            });
+        }
+        let (tree, state) = self.content(definition, offer)?;
+        let layer = self.write(&definition.name, history(definition), &tree)?;
+        self.chain = layer.diff_id.0.to_string();
+        if let Some((cache, key)) = cached {
+            (self.tell)(Event::Saving {
+                layer: &definition.name,
+                key,
+            });
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let entry = Entry {
+                key: key.full(),
+                name: definition.name.clone(),
+                created: now.map_or(0, |now| now.as_secs()),
+                machine: request.inputs.machine.clone(),
+                compression: request.method.compression(),
+                digest: layer.digest,
+                size: layer.size,
+                diff_id: layer.diff_id,
+                objects: layer.objects,
+                state: state.as_deref().map(Digest::of),
+            };
+            cache.save(&key, &entry, &self.writer.blob(layer.digest), state.as_deref())?;
+            self.chain = key.full();
+        }
+        Ok(())
     }
-    Ok(contents)
+
+    /// What is in a layer, and the package manager's state after it.
+    fn content(&mut self, definition: &Definition, offer: Offer) -> Result<(Tree, Option<Vec<u8>>), Error> {
+        let given = self.request.states.get(&definition.name);
+        match offer {
+            Offer::Tree(tree) => Ok((tree, given.cloned())),
+            Offer::Installed(root) => {
+                let mut tree = scan::directory(&root)?;
+                without_state(&mut tree);
+                Ok((tree, given.cloned()))
+            }
+            Offer::Packages(solution) => {
+                let tell = &mut *self.tell;
+                let directory = self.writer.directory();
+                let (mut unpacked, installed) =
+                    self.packages
+                        .unpack(definition, &solution, directory, &mut |event| {
+                            tell(Event::Packages(event));
+                        })?;
+                if !unpacked.with_scripts.is_empty() {
+                    (self.tell)(Event::Scripts {
+                        layer: &definition.name,
+                        packages: &unpacked.with_scripts,
+                    });
+                }
+                without_links_over(self.below.tree()?, &mut unpacked.tree);
+                without_state(&mut unpacked.tree);
+                self.packages.add(&installed);
+                Ok((unpacked.tree, Some(installed.as_str().as_bytes().to_vec())))
+            }
+            Offer::Nowhere => Err(Error::definition(
+                format!("layer `{definition}`"),
+                "its packages come from nowhere: name a Debian release with --suite, or a directory of .deb files with --feed",
+            )),
+        }
+    }
+
+    /// Takes a layer out of the cache, if it is there and whole.
+    fn restore(&mut self, definition: &'a Definition, cache: &Cache, key: Key) -> Result<bool, Error> {
+        let hit = match cache.lookup(&key, &definition.name) {
+            Ok(None) => return Ok(false),
+            Ok(Some(hit)) => match self.writer.add_cached(cache, &hit)? {
+                Ok(()) => hit,
+                Err(damage) => {
+                    self.forget(cache, &damage);
+                    return Ok(false);
+                }
+            },
+            Err(damage) => {
+                self.forget(cache, &damage);
+                return Ok(false);
+            }
+        };
+        (self.tell)(Event::Hit {
+            layer: &definition.name,
+            key,
+        });
+        self.use_hit(definition, hit, key);
+        Ok(true)
+    }
+
+    fn forget(&mut self, cache: &Cache, damage: &Damage) {
+        (self.tell)(Event::Damaged(damage));
+        cache.remove(&damage.directory);
+    }
+
+    fn use_hit(&mut self, definition: &Definition, hit: Hit, key: Key) {
+        let entry = hit.entry;
+        self.below.add(self.writer.blob(entry.digest), entry.compression);
+        if let Some(state) = hit.state {
+            let status = String::from_utf8_lossy(&state).into_owned();
+            self.packages.add(&Installed::new(status));
+        }
+        let written = Written {
+            digest: entry.digest,
+            size: entry.size,
+            diff_id: entry.diff_id,
+            objects: entry.objects,
+        };
+        self.record(
+            &definition.name,
+            history(definition),
+            &written,
+            entry.compression,
+            true,
+        );
+        self.chain = key.full();
+    }
+
+    /// Writes what a tree has more than the layers so far.
+    fn write(&mut self, name: &str, created_by: String, tree: &Tree) -> Result<Written, Error> {
+        let request = self.request;
+        let tree = added(self.below.tree()?, tree)?;
+        let layer = layer::write(
+            &tree,
+            request.times,
+            request.method,
+            request.threads,
+            self.writer.directory(),
+        )?;
+        let written = Written {
+            digest: layer.digest,
+            size: layer.size,
+            diff_id: layer.diff_id,
+            objects: tree.len(),
+        };
+        self.writer.add_file(layer.file, layer.digest)?;
+        self.below.lay_over(&tree);
+        self.record(name, created_by, &written, request.method.compression(), false);
+        Ok(written)
+    }
+
+    fn record(
+        &mut self,
+        name: &str,
+        created_by: String,
+        layer: &Written,
+        compression: Compression,
+        is_cached: bool,
+    ) {
+        self.steps.push(Step {
+            diff_id: layer.diff_id,
+            created_by,
+        });
+        self.descriptors.push(Descriptor {
+            media_type: compression.oci_media_type().into(),
+            digest: layer.digest,
+            size: layer.size,
+        });
+        self.built.push(BuiltLayer {
+            name: Some(name.into()),
+            digest: layer.digest,
+            size: layer.size,
+            objects: Some(layer.objects),
+            is_cached,
+        });
+    }
+
+    fn finish(self) -> Result<Built, Error> {
+        let request = self.request;
+        let config = config::document(
+            request.base.map(|base| base.config.bytes.as_slice()),
+            request.settings,
+            request.platform,
+            request.times.created(),
+            &self.steps,
+        )?;
+        let manifest = self.writer.finish(
+            &config,
+            &self.descriptors,
+            request.platform,
+            request.tag,
+            request.annotations,
+        )?;
+        let of_packages = |layer: &&BuiltLayer| {
+            request.layers.iter().any(|definition| {
+                Some(&definition.name) == layer.name.as_ref()
+                    && matches!(definition.content, LayerContent::Packages(_))
+            })
+        };
+        let packages: Vec<&BuiltLayer> = self.built.iter().filter(of_packages).collect();
+        (self.tell)(Event::Done {
+            layers: packages.len(),
+            hits: packages.iter().filter(|layer| layer.is_cached).count(),
+        });
+        Ok(Built {
+            manifest,
+            layers: self.built,
+        })
+    }
 }
 
-/// These paths of a root filesystem, with the directories that they lie in.
-fn selected(root: &Tree, paths: &[TreePath], directories: bool) -> Result<Tree, String> {
-    let mut tree = Tree::default();
-    for path in paths {
-        let missing = || format!("`{path}` is not in the root filesystem");
-        let real = place(root, path).ok_or_else(missing)?;
-        let node = root.get(&real).ok_or_else(missing)?;
-        let is_directory = matches!(node.kind, Kind::Directory);
-        match (directories, is_directory) {
-            (true, false) => return Err(format!("`{path}` is no directory: use the type files")),
-            (false, true) => return Err(format!("`{path}` is a directory: use the type directories")),
-            _ => {}
-        }
-        let mut parent = real.parent();
-        while let Some(path) = parent {
-            if let Some(node) = root.get(&path) {
-                tree.insert(path.clone(), node.clone());
-            }
-            parent = path.parent();
-        }
-        for path in root.below(&real) {
-            if let Some(node) = root.get(path) {
-                tree.insert(path.clone(), node.clone());
-            }
-        }
-        tree.insert(real.clone(), node.clone());
-    }
-    Ok(tree)
+/// A layer whose blob lies in the layout.
+struct Written {
+    digest: Digest,
+    size: u64,
+    diff_id: DiffId,
+    objects: usize,
 }
 
-/// Files of the build machine. They belong to root: whoever builds the image means nothing in it.
-fn host(pairs: &[(PathBuf, TreePath)]) -> Result<Tree, Error> {
-    let mut scanner = Scanner::default();
-    for (source, place) in pairs {
-        scanner.add(source, place)?;
+fn history(definition: &Definition) -> String {
+    format!("vcontainer oci build: {}", definition.public_text())
+}
+
+/// The first packages with their versions, and how many there are besides.
+fn named(names: &[String], versions: &BTreeMap<&str, &str>) -> String {
+    let mut words: Vec<String> = names
+        .iter()
+        .take(NAMED)
+        .map(|name| match versions.get(name.as_str()) {
+            Some(version) => format!("{name}={version}"),
+            None => name.clone(),
+        })
+        .collect();
+    if names.len() > NAMED {
+        words.push(format!("...+{} more", names.len() - NAMED));
     }
-    let mut tree = Tree::default();
-    for (path, node) in scanner.finish().iter() {
-        let mut node = node.clone();
-        (node.meta.uid, node.meta.gid) = (0, 0);
-        tree.insert(path.clone(), node);
-    }
-    Ok(tree)
+    words.join(" ")
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use vcontainer_image::TreePath;
@@ -34,6 +34,58 @@ pub enum LayerContent {
     Host(Vec<(PathBuf, TreePath)>),
 }
 
+impl LayerContent {
+    /// The word for it in a definition.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Packages(_) => "packages",
+            Self::Directories(_) => "directories",
+            Self::Files(_) => "files",
+            Self::Host(_) => "host",
+        }
+    }
+}
+
+impl Definition {
+    /// A layer by the type of its content and the items, as a definition would have them.
+    ///
+    /// # Errors
+    /// As for a definition.
+    pub fn new(name: &str, kind: &str, items: &[String]) -> Result<Self, Error> {
+        format!("{name}:{kind}:{}", items.join("+")).parse()
+    }
+
+    /// The content as it was written.
+    #[must_use]
+    pub fn content_text(&self) -> &str {
+        self.text.splitn(3, ':').nth(2).unwrap_or_default()
+    }
+
+    /// The definition without paths of the build machine: what may stand in an image.
+    #[must_use]
+    pub fn public_text(&self) -> String {
+        match &self.content {
+            LayerContent::Host(pairs) => {
+                let places: Vec<String> = pairs.iter().map(|(_, place)| place.to_string()).collect();
+                format!("{}:host:{}", self.name, places.join("+"))
+            }
+            _ => self.text.clone(),
+        }
+    }
+
+    /// The same with relative paths of the build machine below a directory.
+    #[must_use]
+    pub fn relative_to(mut self, directory: &Path) -> Self {
+        if let LayerContent::Host(pairs) = &mut self.content {
+            for (source, _) in pairs {
+                *source = directory.join(&*source);
+            }
+        }
+        self
+    }
+}
+
 impl fmt::Display for Definition {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.text)
@@ -57,13 +109,15 @@ impl FromStr for Definition {
                 "`{name}` is no name of a layer: use letters, digits, `-`, `_` and `.`"
             )));
         }
-        let items: Vec<&str> = content.split('+').filter(|item| !item.is_empty()).collect();
+        let items = match kind {
+            "packages" => package_names(content),
+            _ => content.split('+').filter(|item| !item.is_empty()).collect(),
+        };
         if items.is_empty() {
             return Err(wrong("it has no content".into()));
         }
         let content = match kind {
-            // A `+` in the name of a package (`libstdc++6`) cannot be told from the one between two.
-            "packages" => LayerContent::Packages(items.into_iter().map(str::to_owned).collect()),
+            "packages" => LayerContent::Packages(names(&items).map_err(wrong)?),
             "directories" => LayerContent::Directories(paths(&items).map_err(wrong)?),
             "files" => LayerContent::Files(paths(&items).map_err(wrong)?),
             "host" => LayerContent::Host(pairs(&items).map_err(wrong)?),
@@ -111,6 +165,49 @@ fn path(text: &str) -> Result<TreePath, String> {
     }
 }
 
+/// Names of packages with `+` between them. Two in a row belong to a name: `g+++libstdc++6` is `g++` and `libstdc++6`.
+fn package_names(content: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut rest = content;
+    while !rest.is_empty() {
+        let mut end = rest.len();
+        let mut at = 0;
+        while let Some(found) = rest.get(at..).and_then(|rest| rest.find('+')) {
+            at += found;
+            if rest.get(at..).is_some_and(|rest| rest.starts_with("++")) {
+                at += 2;
+                continue;
+            }
+            end = at;
+            break;
+        }
+        let (name, tail) = rest.split_at(end);
+        if !name.is_empty() {
+            names.push(name);
+        }
+        rest = tail.strip_prefix('+').unwrap_or(tail);
+    }
+    names
+}
+
+/// Checks names of packages: nothing in them may mean something else to a package manager (an option, a version, a removal).
+fn names(items: &[&str]) -> Result<Vec<String>, String> {
+    items
+        .iter()
+        .map(|item| {
+            let plain =
+                |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'+' | b'~');
+            let is_name = item.bytes().all(plain)
+                && item.starts_with(|first: char| first.is_ascii_alphanumeric())
+                && !item.ends_with('-');
+            match is_name {
+                true => Ok((*item).to_owned()),
+                false => Err(format!("`{item}` is no name of a package")),
+            }
+        })
+        .collect()
+}
+
 fn paths(items: &[&str]) -> Result<Vec<TreePath>, String> {
     items.iter().map(|item| path(item)).collect()
 }
@@ -142,6 +239,16 @@ mod tests {
             base.content,
             LayerContent::Packages(vec!["base-files".into(), "base-passwd".into(), "netbase".into()])
         );
+        let packages = |text: &str| match read(text).content {
+            LayerContent::Packages(names) => names.join(" "),
+            _ => String::new(),
+        };
+        assert_eq!(packages("a:packages:g+++libstdc++6+make+"), "g++ libstdc++6 make");
+        assert_eq!(packages("a:packages:g++"), "g++");
+        assert_eq!(
+            read("c:host:/home/me/b:/etc/b+rel:/c").public_text(),
+            "c:host:/etc/b+/c"
+        );
         assert_eq!(
             read("app:directories:/opt/myapp/+/etc").content,
             LayerContent::Directories(vec![clean("/opt/myapp"), clean("/etc")])
@@ -171,6 +278,10 @@ mod tests {
             ("app:files:/../a", "/../a"),
             ("app:host:/a", "is no pair"),
             ("app:host:/a:b", "no absolute path"),
+            ("app:packages:+", "no content"),
+            ("app:packages:-o", "`-o` is no name of a package"),
+            ("app:packages:curl-", "`curl-` is no name of a package"),
+            ("app:packages:a+./b.deb", "`./b.deb` is no name of a package"),
         ] {
             let error = text.parse::<Definition>().unwrap_err().to_string();
             assert!(

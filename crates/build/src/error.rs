@@ -38,6 +38,30 @@ pub enum Error {
         /// What is wrong, and what to do.
         fault: String,
     },
+    /// A layer cache that cannot be used.
+    #[error("the layer cache `{}` cannot be used", directory.display())]
+    Cache {
+        /// The cache.
+        directory: PathBuf,
+        /// What is wrong.
+        source: Box<Error>,
+    },
+    /// Something in a layer cannot be used.
+    #[error("layer `{definition}` cannot be made")]
+    Layer {
+        /// The layer, as the user wrote it.
+        definition: String,
+        /// What is wrong.
+        source: Box<Error>,
+    },
+    /// Packages that cannot be had.
+    #[error("the packages of layer `{definition}` cannot be had")]
+    Packages {
+        /// The layer, as the user wrote it.
+        definition: String,
+        /// What is wrong.
+        source: Box<vcontainer_debian::Error>,
+    },
     /// A base image that cannot be used.
     #[error("the base image cannot be used")]
     Base(#[source] Box<vcontainer_image::SourceError>),
@@ -53,6 +77,17 @@ impl From<vcontainer_image::SourceError> for Error {
 }
 
 impl Error {
+    /// Names the layer, unless the error does it.
+    pub(crate) fn in_layer(self, definition: impl ToString) -> Self {
+        match self {
+            Self::Io { .. } | Self::NotADirectory { .. } | Self::Stream { .. } => Self::Layer {
+                definition: definition.to_string(),
+                source: Box::new(self),
+            },
+            other => other,
+        }
+    }
+
     /// An error in what the user wrote.
     pub(crate) fn definition(what: impl Into<String>, fault: impl Into<String>) -> Self {
         Self::Definition {

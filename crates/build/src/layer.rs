@@ -22,7 +22,7 @@ pub struct Times {
 impl Times {
     /// The time of an object. Those of directories and links are made by whoever unpacked them, and tell nothing: they are
     /// all the same. Files keep theirs (Python compares them with its caches).
-    fn of(self, meta: &Meta, kind: &Kind) -> Timestamp {
+    pub(crate) fn of(self, meta: &Meta, kind: &Kind) -> Timestamp {
         let seconds = match kind {
             Kind::File { .. } => self
                 .epoch

@@ -9,17 +9,19 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::NamedTempFile;
 use vcontainer_image::{
     Digest, HashingReader, Image, LayerSource, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Platform,
 };
 
+use crate::cache::{Cache, Damage, Hit};
 use crate::error::{Error, OnPath as _};
+use crate::staging::{Staging, folder_of};
 
 /// A layout in the making, beside the place where it will be.
 pub struct LayoutWriter {
     target: PathBuf,
-    staging: TempDir,
+    staging: Staging,
     blobs: BTreeSet<Digest>,
 }
 
@@ -91,12 +93,7 @@ impl LayoutWriter {
     /// # Errors
     /// Nothing can be made there.
     pub fn new(target: &Path) -> Result<Self, Error> {
-        let parent = folder_of(target);
-        fs::create_dir_all(parent).at("making the directory", parent)?;
-        let staging = tempfile::Builder::new()
-            .prefix(".vcontainer-oci-")
-            .tempdir_in(parent)
-            .at("making a directory in", parent)?;
+        let staging = Staging::new(folder_of(target))?;
         let blobs = staging.path().join("blobs/sha256");
         fs::create_dir_all(&blobs).at("making the directory", &blobs)?;
         Ok(Self {
@@ -112,7 +109,8 @@ impl LayoutWriter {
         self.staging.path()
     }
 
-    fn blob(&self, digest: Digest) -> PathBuf {
+    /// Where a blob lies as long as the layout is in the making.
+    pub(crate) fn blob(&self, digest: Digest) -> PathBuf {
         self.staging.path().join("blobs/sha256").join(digest.hex())
     }
 
@@ -149,6 +147,21 @@ impl LayoutWriter {
             digest,
             size: bytes.len() as u64,
         })
+    }
+
+    /// Takes a layer out of the cache. The inner error is what is wrong with the entry.
+    ///
+    /// # Errors
+    /// It cannot be copied.
+    pub fn add_cached(&mut self, cache: &Cache, hit: &Hit) -> Result<Result<(), Damage>, Error> {
+        if self.blobs.contains(&hit.entry.digest) {
+            return Ok(Ok(()));
+        }
+        let restored = cache.restore(hit, &self.blob(hit.entry.digest))?;
+        if restored.is_ok() {
+            self.blobs.insert(hit.entry.digest);
+        }
+        Ok(restored)
     }
 
     /// Copies a layer of another image; its digest and size must be right.
@@ -233,37 +246,7 @@ impl LayoutWriter {
             let opened = File::open(directory).at("opening", directory)?;
             opened.sync_all().at("writing out", directory)?;
         }
-        let target = &self.target;
-        // Plain renames: pseudo knows no others.
-        let old = match fs::symlink_metadata(target) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error).at("looking at", target),
-            Ok(_) => {
-                let parent = folder_of(target);
-                let old = tempfile::Builder::new()
-                    .prefix(".vcontainer-old-")
-                    .tempdir_in(parent)
-                    .at("making a directory in", parent)?;
-                fs::rename(target, old.path().join("old")).at("moving away", target)?;
-                Some(old)
-            }
-        };
-        if let Err(error) = fs::rename(staged, target) {
-            if let Some(old) = &old {
-                // The old one is better than none.
-                let _ = fs::rename(old.path().join("old"), target);
-            }
-            return Err(error).at("putting the image to", target);
-        }
-        Ok(())
-    }
-}
-
-/// The directory that a path lies in.
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+        self.staging.publish(&self.target)
     }
 }
 

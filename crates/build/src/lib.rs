@@ -5,23 +5,33 @@
 //! all of it. [`index::write`] makes one layout of several images.
 
 pub mod archive;
+mod below;
 mod build;
+pub mod cache;
 pub mod compress;
 pub mod config;
+mod content;
 pub mod definition;
 pub mod diff;
 mod error;
+pub mod file;
 pub mod index;
+pub mod key;
 pub mod layer;
 pub mod layout;
+pub mod lookup;
+mod offer;
+mod packages;
 pub mod scan;
+mod staging;
 mod tar;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod unpack;
 
-pub use build::{Built, BuiltLayer, Request, build};
+pub use build::{Built, BuiltLayer, Event, Request, build};
 pub use error::Error;
+pub use packages::debian_architecture;
 pub use tree::{Content, Kind, Link, Node, Stamp, Tree};
 pub use unpack::Unpacker;

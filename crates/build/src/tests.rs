@@ -1,6 +1,7 @@
 //! Images built from small file systems, read back by the reader of images.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use crate::compress::Method;
 use crate::config::Settings;
 use crate::definition::Definition;
 use crate::diff::added;
+use crate::key::Inputs;
 use crate::layer::{self, Times};
 use crate::tar::TarWriter;
 use crate::tree::{Kind, Link, Node, Tree};
@@ -46,19 +48,27 @@ impl Bench {
     fn build(&self, name: &str, root: &str, base: Option<&Image>, layers: &[&str]) -> Result<Built, Error> {
         let layers: Vec<Definition> = layers.iter().map(|text| text.parse().unwrap()).collect();
         let root = scan::directory(&self.path(root)).unwrap();
-        build(&Request {
-            root: Some(&root),
-            base,
-            layers: &layers,
-            settings: &Settings::default(),
-            platform: &Platform::new("linux", "arm64", None),
-            method: Method::new(Compression::Gzip, None).unwrap(),
-            threads: 2,
-            times: Times { epoch: Some(7) },
-            tag: "latest",
-            annotations: &BTreeMap::new(),
-            target: &self.path(name),
-        })
+        build(
+            &Request {
+                root: Some(&root),
+                base,
+                layers: &layers,
+                packages: None,
+                installed: &BTreeMap::new(),
+                states: &BTreeMap::new(),
+                inputs: &Inputs::default(),
+                cache: None,
+                settings: &Settings::default(),
+                platform: &Platform::new("linux", "arm64", None),
+                method: Method::new(Compression::Gzip, None).unwrap(),
+                threads: 2,
+                times: Times { epoch: Some(7) },
+                tag: "latest",
+                annotations: &BTreeMap::new(),
+                target: &self.path(name),
+            },
+            &mut |_| (),
+        )
     }
 
     fn image(&self, name: &str) -> Image {
@@ -255,17 +265,14 @@ fn what_is_wrong_names_the_layer_and_changes_nothing() {
         ("x:directories:/opt", "`/opt` is not in the root filesystem"),
         ("x:files:/etc", "is a directory: use the type directories"),
         ("x:directories:/etc/a", "is no directory: use the type files"),
-        ("x:packages:busybox", "not possible yet"),
+        ("x:packages:busybox", "name a Debian release with --suite"),
         ("x:host:/nonexistent/file:/a", "/nonexistent/file"),
     ] {
-        let error = bench
-            .build("image", "root", None, &[layer])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains(fault) && (error.contains(layer) || layer.contains("host")),
-            "{error}"
-        );
+        let error = bench.build("image", "root", None, &[layer]).unwrap_err();
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        let error = error.to_string();
+        assert!(error.contains(layer), "{error}");
+        assert!(error.contains(fault) || cause.contains(fault), "{error}: {cause}");
         let left = fs::read_dir(bench.path("")).unwrap().count();
         assert_eq!(
             (left, fs::read(bench.path("image/index.json")).unwrap()),

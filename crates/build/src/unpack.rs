@@ -73,6 +73,11 @@ impl Unpacker {
         &self.tree
     }
 
+    /// Puts a file system over what is there.
+    pub fn lay_over(&mut self, layer: &Tree) {
+        self.tree.lay_over(layer);
+    }
+
     /// The file system.
     #[must_use]
     pub fn finish(self) -> Tree {

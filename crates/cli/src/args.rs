@@ -12,8 +12,9 @@ use vcontainer_store::Limits;
 
 pub use guest::{Guest, GuestBuild, GuestCommand, GuestList};
 pub use oci::{
-    CompressionArg, Oci, OciBuild, OciCommand, OciDiff, OciExtract, OciIndex, OciInspect, OciLayers, OciList,
-    OciVerify,
+    CacheArgs, CacheList, CacheLookup, CachePrune, CacheSave, CacheVerify, CompressionArg, LayerArgs, Oci,
+    OciBuild, OciCache, OciCacheCommand, OciCommand, OciDiff, OciExtract, OciIndex, OciInspect, OciLayers,
+    OciList, OciVerify, RunArgs,
 };
 
 const EXAMPLES: &str = "\

@@ -4,3 +4,4 @@ pub mod bundle;
 pub mod guest;
 pub mod inspect;
 pub mod oci;
+mod packages;

@@ -1,36 +1,51 @@
 //! An apt of our own: its configuration, lists and archives lie in a cache directory, and it thinks of a machine of the
-//! wanted architecture on which nothing is installed. It finds what packages need, and fetches it.
+//! wanted architecture on which nothing is installed but what it is told. It finds what packages need, and fetches it.
+
+mod configuration;
+mod parse;
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use sha2::{Digest as _, Sha256};
 
-use crate::Error;
+use crate::digest::{digest, digest_of};
+use crate::installed::Installed;
 use crate::process::{APT_GET, complaint};
+use crate::{Error, feed};
+use configuration::{configuration, feed_line, mirror_line};
+pub use parse::Wanted;
+use parse::{package, unescape, wanted};
 
-/// What to fetch.
+/// Where packages come from, and what they are for.
 #[derive(Debug, Clone)]
-pub struct Request {
-    /// The release, by its code name.
-    pub suite: String,
+pub struct Sources {
     /// Debian's name of the architecture.
     pub architecture: String,
-    /// Where to fetch from: the first that serves the release is taken.
-    pub mirrors: Vec<Mirror>,
-    /// The keys that the release must be signed with.
-    pub keyring: PathBuf,
+    /// A release of Debian.
+    pub release: Option<Release>,
+    /// Directories with `.deb` files in them or below.
+    pub feeds: Vec<PathBuf>,
     /// Options about fetching, as [`crate::host::fetch_options`] gives them.
     pub options: Vec<String>,
     /// What is fetched is kept here for the next time. Several programs may share it.
     pub cache: PathBuf,
-    /// Names of the packages. What they depend on comes along; what they only recommend doesn't.
-    pub packages: Vec<String>,
-    /// Names of packages that are taken to be there: nobody's dependency on them is followed.
-    pub assumed: Vec<String>,
+    /// The mirror's lists are fetched again when they are older than this.
+    pub max_age: Duration,
+}
+
+/// A release of Debian on mirrors.
+#[derive(Debug, Clone)]
+pub struct Release {
+    /// The release, by its code name.
+    pub suite: String,
+    /// Where to fetch from: the first that serves the release is taken.
+    pub mirrors: Vec<Mirror>,
+    /// The keys that the release must be signed with.
+    pub keyring: PathBuf,
 }
 
 /// A mirror of Debian.
@@ -55,14 +70,37 @@ pub struct Package {
     pub file: PathBuf,
 }
 
+/// What is needed for some packages: they, and all that they depend on and that is not installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Solution {
+    asked: Vec<String>,
+    installed: Installed,
+    wanted: Vec<Wanted>,
+}
+
+impl Solution {
+    /// Name, version and SHA-256 of each package, sorted by name.
+    #[must_use]
+    pub fn packages(&self) -> Vec<(String, String, String)> {
+        let mut packages: Vec<_> = self
+            .wanted
+            .iter()
+            .filter_map(|wanted| {
+                let package = package(&wanted.file_name, PathBuf::new())?;
+                Some((package.name, package.version, wanted.sha256.clone()))
+            })
+            .collect();
+        packages.sort();
+        packages
+    }
+}
+
 /// Packages that were fetched. As long as this lives nobody takes them out of the cache.
 #[derive(Debug)]
-pub struct Fetched {
-    /// The packages that were asked for and all that they depend on, sorted by name.
+pub struct Fetched<'a> {
+    /// The packages, sorted by name.
     pub packages: Vec<Package>,
-    /// The mirror that they came from.
-    pub mirror: Mirror,
-    _lock: File,
+    _apt: &'a Apt,
 }
 
 /// How far it is.
@@ -80,82 +118,214 @@ pub enum Event<'a> {
     Fetching(&'a str),
 }
 
-/// Finds `request.packages` and all that they need, and fetches what isn't in the cache. Every list is checked by its
-/// signature and every package by its digest.
-///
-/// # Errors
-/// See [`Error`].
-pub fn fetch(request: &Request, tell: &mut dyn FnMut(Event<'_>)) -> Result<Fetched, Error> {
-    if request.mirrors.is_empty() {
-        return Err(Error::NoMirror);
-    }
-    if !request.keyring.exists() {
-        return Err(Error::NoKeyring {
-            path: request.keyring.clone(),
-        });
-    }
-    let mut reasons = Vec::new();
-    for mirror in &request.mirrors {
-        let apt = Apt::open(request, mirror, tell)?;
-        tell(Event::Lists(mirror));
-        match apt.update()? {
-            Ok(()) => return apt.fetch(request, mirror, tell),
-            Err(said) => {
-                reasons.push(format!("{} ({}): {said}", mirror.address, mirror.origin));
-                tell(Event::NotServed(mirror));
-            }
-        }
-    }
-    Err(Error::NotServed {
-        suite: request.suite.clone(),
-        architecture: request.architecture.clone(),
-        reasons: reasons.join("; "),
-    })
-}
-
 /// The private apt for one mirror, release and architecture.
-struct Apt {
+#[derive(Debug)]
+pub struct Apt {
     directory: PathBuf,
     lock: File,
-}
-
-/// A package as apt's list of addresses has it.
-#[derive(Debug, PartialEq, Eq)]
-struct Wanted {
-    address: String,
-    file_name: String,
-    sha256: String,
+    /// Where packages come from, for messages.
+    origin: String,
+    architecture: String,
+    /// Tells one state of the lists from another.
+    stamp: String,
 }
 
 impl Apt {
+    /// Opens the apt for these sources, with lists that are not too old. Every list is checked by its signature.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn open(sources: &Sources, tell: &mut dyn FnMut(Event<'_>)) -> Result<Self, Error> {
+        let Some(release) = &sources.release else {
+            let mut apt = Self::in_cache(sources, None, tell)?;
+            apt.refresh(sources, None, tell)?.map_err(|said| Error::Program {
+                program: APT_GET.name,
+                doing: format!("reading the index of {}", apt.origin),
+                said,
+            })?;
+            return Ok(apt);
+        };
+        if release.mirrors.is_empty() {
+            return Err(Error::NoMirror);
+        }
+        if !release.keyring.exists() {
+            return Err(Error::NoKeyring {
+                path: release.keyring.clone(),
+            });
+        }
+        let mut reasons = Vec::new();
+        for mirror in &release.mirrors {
+            let mut apt = Self::in_cache(sources, Some((release, mirror)), tell)?;
+            match apt.refresh(sources, Some((release, mirror)), tell)? {
+                Ok(()) => return Ok(apt),
+                Err(said) => {
+                    reasons.push(format!("{} ({}): {said}", mirror.address, mirror.origin));
+                    tell(Event::NotServed(mirror));
+                }
+            }
+        }
+        Err(Error::NotServed {
+            suite: release.suite.clone(),
+            architecture: sources.architecture.clone(),
+            reasons: reasons.join("; "),
+        })
+    }
+
     /// Makes its directory if need be, and keeps others out of it.
-    fn open(request: &Request, mirror: &Mirror, tell: &mut dyn FnMut(Event<'_>)) -> Result<Self, Error> {
-        let key: String = Sha256::digest(mirror.address.as_bytes())
+    fn in_cache(
+        sources: &Sources,
+        from: Option<(&Release, &Mirror)>,
+        tell: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self, Error> {
+        let feeds: Vec<String> = sources
+            .feeds
             .iter()
-            .take(6)
-            .map(|byte| format!("{byte:02x}"))
+            .map(|feed| feed.to_string_lossy().into_owned())
             .collect();
-        let name = format!("{}-{}-{key}", request.suite, request.architecture);
-        let directory = request.cache.join("apt").join(name);
-        for part in ["etc", "lists/partial", "archives/partial", "none/partial"] {
+        let address = from.map_or("", |(_, mirror)| mirror.address.as_str());
+        let key = match feeds.is_empty() {
+            true => digest_of([address]),
+            false => digest_of(std::iter::once(address).chain(feeds.iter().map(String::as_str))),
+        };
+        let suite = from.map_or("feed", |(release, _)| release.suite.as_str());
+        let name = format!(
+            "{suite}-{}-{}",
+            sources.architecture,
+            key.get(..12).unwrap_or(&key)
+        );
+        let directory = sources.cache.join("apt").join(name);
+        for part in [
+            "etc",
+            "lists/partial",
+            "archives/partial",
+            "none/partial",
+            "solved",
+        ] {
             let path = directory.join(part);
             fs::create_dir_all(&path).map_err(Error::io("make the directory", &path))?;
         }
         let directory = directory
             .canonicalize()
-            .map_err(Error::io("find the directory", request.cache.join("apt")))?;
+            .map_err(Error::io("find the directory", sources.cache.join("apt")))?;
         let path = directory.join("lock");
         let lock = File::create(&path).map_err(Error::io("make", &path))?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            tell(Event::Waiting);
-            flock(&lock, FlockOperation::LockExclusive)
-                .map_err(|error| Error::io("lock", &path)(error.into()))?;
-        }
-        let apt = Self { directory, lock };
-        apt.write("etc/sources.list", &sources(request, mirror))?;
-        apt.write("apt.conf", &configuration(&apt.directory, request))?;
-        apt.write("status", &status(&request.architecture, &request.assumed))?;
+        let debian = from.map(|(release, _)| format!("Debian {}", release.suite));
+        let feeds = feeds.iter().map(|feed| format!("the feed `{feed}`"));
+        let apt = Self {
+            directory,
+            lock,
+            origin: debian.into_iter().chain(feeds).collect::<Vec<_>>().join(" and "),
+            architecture: sources.architecture.clone(),
+            stamp: String::new(),
+        };
+        apt.keep_others_out(tell)?;
         Ok(apt)
+    }
+
+    fn keep_others_out(&self, tell: &mut dyn FnMut(Event<'_>)) -> Result<(), Error> {
+        if flock(&self.lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            tell(Event::Waiting);
+            self.lock(FlockOperation::LockExclusive)?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self, operation: FlockOperation) -> Result<(), Error> {
+        flock(&self.lock, operation)
+            .map_err(|error| Error::io("lock", self.directory.join("lock"))(error.into()))
+    }
+
+    /// Fetches the lists that are too old. The inner error is why the mirror doesn't serve the release.
+    fn refresh(
+        &mut self,
+        sources: &Sources,
+        from: Option<(&Release, &Mirror)>,
+        tell: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Result<(), String>, Error> {
+        let mut lines = from.map_or_else(String::new, |(release, mirror)| mirror_line(release, mirror));
+        let mut is_other_feed = false;
+        if !sources.feeds.is_empty() {
+            let feed = self.directory.join("feed");
+            is_other_feed = feed::index(&feed, &sources.feeds)?;
+            let line = feed_line(&feed);
+            self.write("etc/feed.list", &line)?;
+            lines.push_str(&line);
+        }
+        let configuration = configuration(&self.directory, sources);
+        self.write("etc/sources.list", &lines)?;
+        self.write("apt.conf", &configuration)?;
+        let marker = self.directory.join("refreshed");
+        let state = format!("{lines}{configuration}");
+        let is_same = fs::read_to_string(&marker).is_ok_and(|found| found == state);
+        let age = fs::metadata(&marker)
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|time| time.elapsed().ok());
+        // A feed is as it is: only a mirror's lists grow old.
+        let is_fresh = is_same && (from.is_none() || age.is_some_and(|age| age < sources.max_age));
+        if !is_fresh || is_other_feed {
+            // It holds again when all has been fetched.
+            let _ = fs::remove_file(&marker).ok();
+            let mut command = self.command();
+            if is_fresh {
+                let list = self.directory.join("etc/feed.list");
+                let only = format!("Dir::Etc::SourceList={}", list.display());
+                command.args(["-o", &only, "-o", "APT::Get::List-Cleanup=0"]);
+            } else if let Some((_, mirror)) = from {
+                tell(Event::Lists(mirror));
+            }
+            if let Err(said) = update(command.args(["-q", "update"]))? {
+                return Ok(Err(said));
+            }
+            self.write("refreshed", &state)?;
+            if let (true, Some(age)) = (is_fresh, age) {
+                // The mirror's lists are as old as they were.
+                let time = std::time::SystemTime::now().checked_sub(age);
+                let file = File::options().write(true).open(&marker);
+                let set = file.and_then(|file| time.map_or(Ok(()), |time| file.set_modified(time)));
+                set.map_err(Error::io("write", &marker))?;
+            }
+        }
+        self.stamp = self.stamp_of_lists()?;
+        self.forget_old_solutions();
+        Ok(Ok(()))
+    }
+
+    /// Names, sizes and times of the lists.
+    fn stamp_of_lists(&self) -> Result<String, Error> {
+        use std::os::unix::fs::MetadataExt as _;
+        let directory = self.directory.join("lists");
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&directory).map_err(Error::io("list", &directory))? {
+            let entry = entry.map_err(Error::io("list", &directory))?;
+            let path = entry.path();
+            // A list of a feed is a link to it.
+            let metadata = path.metadata().map_err(Error::io("read", &path))?;
+            if metadata.is_file() {
+                found.push(format!(
+                    "{} {} {}.{}",
+                    entry.file_name().to_string_lossy(),
+                    metadata.size(),
+                    metadata.mtime(),
+                    metadata.mtime_nsec()
+                ));
+            }
+        }
+        found.sort();
+        Ok(digest_of(found.iter().map(String::as_str)))
+    }
+
+    /// Solutions for other lists are of no use any more.
+    fn forget_old_solutions(&self) {
+        let Ok(entries) = fs::read_dir(self.directory.join("solved")) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            if !entry.file_name().to_string_lossy().starts_with(&self.stamp) {
+                // Nothing depends on it.
+                let _ = fs::remove_file(entry.path()).ok();
+            }
+        }
     }
 
     fn write(&self, name: &str, text: &str) -> Result<(), Error> {
@@ -169,63 +339,42 @@ impl Apt {
         command
     }
 
-    /// Fetches the lists. The inner error is why this mirror doesn't serve the release.
-    fn update(&self) -> Result<Result<(), String>, Error> {
-        let output = APT_GET.output(self.command().args(["-q", "update"]))?;
-        if output.status.success() {
-            return Ok(Ok(()));
-        }
-        let said = complaint(&output.stderr);
-        let unsigned = [
-            "NO_PUBKEY",
-            "public key is not available",
-            "Missing key",
-            "not signed",
-        ];
-        if unsigned.iter().any(|sign| said.contains(sign)) && !said.contains("does not have a Release file") {
-            return Ok(Err(format!(
-                "its signature cannot be checked with the keys of debian-archive-keyring (a newer version of that \
-                 package may have them): {said}"
-            )));
-        }
-        Ok(Err(said))
-    }
-
-    fn fetch(
-        self,
-        request: &Request,
-        mirror: &Mirror,
+    /// Finds what is needed for some packages when others are installed, whether in the cache or not. What packages only
+    /// recommend doesn't come along.
+    ///
+    /// # Errors
+    /// A package is not known, or they cannot be installed together.
+    pub fn solve(
+        &mut self,
+        packages: &[String],
+        installed: &Installed,
         tell: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Fetched, Error> {
-        let wanted = self.solve(request)?;
-        tell(Event::Needed(wanted.len()));
-        // Packages that the mirror has no more would stay for ever.
-        let _ = APT_GET.output(self.command().args(["-q", "autoclean"]))?;
-        let archives = self.directory.join("archives");
-        let mut packages = self.check(&wanted, &archives)?;
-        if packages.is_none() {
-            self.download(request, tell)?;
-            packages = self.check(&wanted, &archives)?;
-        }
-        let Some(mut packages) = packages else {
-            return Err(Error::Program {
-                program: APT_GET.name,
-                doing: "fetching packages".into(),
-                said: "it fetched others than it had said".into(),
-            });
+    ) -> Result<Solution, Error> {
+        self.keep_others_out(tell)?;
+        let asked = packages.join("\n");
+        let question = digest_of([asked.as_str(), installed.as_str()]);
+        let memo = format!("solved/{}-{question}", self.stamp);
+        let text = match fs::read_to_string(self.directory.join(&memo)) {
+            Ok(text) => text,
+            Err(_) => {
+                let text = self.ask(packages, installed)?;
+                // Whole or not at all: it is believed when it is read again.
+                let new = self.directory.join("solved/new");
+                fs::write(&new, &text)
+                    .and_then(|()| fs::rename(&new, self.directory.join(&memo)))
+                    .map_err(Error::io("write", &new))?;
+                text
+            }
         };
-        packages.sort_by(|one, two| one.name.cmp(&two.name));
-        flock(&self.lock, FlockOperation::LockShared)
-            .map_err(|error| Error::io("lock", self.directory.join("lock"))(error.into()))?;
-        Ok(Fetched {
-            packages,
-            mirror: mirror.clone(),
-            _lock: self.lock,
+        Ok(Solution {
+            asked: packages.to_vec(),
+            installed: installed.clone(),
+            wanted: text.lines().filter_map(wanted).collect(),
         })
     }
 
-    /// What is needed for the packages, whether in the cache or not.
-    fn solve(&self, request: &Request) -> Result<Vec<Wanted>, Error> {
+    fn ask(&self, packages: &[String], installed: &Installed) -> Result<String, Error> {
+        self.write("status", installed.as_str())?;
         // apt doesn't list what its archives have: it gets others, which are empty.
         let none = format!("Dir::Cache::archives={}", self.directory.join("none").display());
         let mut command = self.command();
@@ -239,59 +388,61 @@ impl Apt {
             "--no-install-recommends",
             "--",
         ]);
-        let output = APT_GET.output(command.args(&request.packages))?;
-        if !output.status.success() {
-            let text = String::from_utf8_lossy(&output.stdout);
-            let detail: Vec<&str> = text
-                .lines()
-                .skip_while(|line| !line.starts_with("The following packages have unmet"))
-                .skip(1)
-                .map(str::trim)
-                .collect();
-            let said = [complaint(&output.stderr), detail.join(" ")]
-                .join(" ")
-                .trim()
-                .to_owned();
-            return Err(Error::Unsolvable {
-                suite: request.suite.clone(),
-                architecture: request.architecture.clone(),
-                said,
-            });
-        }
+        let output = APT_GET.output(command.args(packages))?;
         let text = String::from_utf8_lossy(&output.stdout);
-        Ok(text.lines().filter_map(wanted).collect())
-    }
-
-    /// The packages as files, if all are there. A file with a wrong digest is removed.
-    fn check(&self, wanted: &[Wanted], archives: &Path) -> Result<Option<Vec<Package>>, Error> {
-        let mut packages = Vec::new();
-        let mut complete = true;
-        for one in wanted {
-            // A mirror on this machine is read in place.
-            let local = one
-                .address
-                .strip_prefix("file:")
-                .map(|path| PathBuf::from(unescape(path)));
-            let is_local = local.is_some();
-            let file = local.unwrap_or_else(|| archives.join(&one.file_name));
-            if !file.exists() {
-                complete = false;
-                continue;
-            }
-            if digest(&file).map_err(Error::io("read", &file))? != one.sha256 {
-                if is_local {
-                    return Err(Error::Damaged { path: file });
-                }
-                fs::remove_file(&file).map_err(Error::io("remove the damaged package", &file))?;
-                complete = false;
-                continue;
-            }
-            packages.extend(package(&one.file_name, file));
+        if output.status.success() {
+            return Ok(text.into_owned());
         }
-        Ok((complete && packages.len() == wanted.len()).then_some(packages))
+        let detail: Vec<&str> = text
+            .lines()
+            .skip_while(|line| !line.starts_with("The following packages have unmet"))
+            .skip(1)
+            .map(str::trim)
+            .collect();
+        let said = [complaint(&output.stderr), detail.join(" ")]
+            .join(" ")
+            .trim()
+            .to_owned();
+        Err(Error::Unsolvable {
+            origin: self.origin.clone(),
+            architecture: self.architecture.clone(),
+            said,
+        })
     }
 
-    fn download(&self, request: &Request, tell: &mut dyn FnMut(Event<'_>)) -> Result<(), Error> {
+    /// Fetches what isn't in the cache. Every package is checked by its digest.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn fetch(
+        &mut self,
+        solution: &Solution,
+        tell: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Fetched<'_>, Error> {
+        self.keep_others_out(tell)?;
+        tell(Event::Needed(solution.wanted.len()));
+        // Packages that the mirror has no more would stay for ever.
+        let _ = APT_GET.output(self.command().args(["-q", "autoclean"]))?;
+        let archives = self.directory.join("archives");
+        let mut packages = check(&solution.wanted, &archives)?;
+        if packages.is_none() {
+            self.download(solution, tell)?;
+            packages = check(&solution.wanted, &archives)?;
+        }
+        let Some(mut packages) = packages else {
+            return Err(Error::Program {
+                program: APT_GET.name,
+                doing: "fetching packages".into(),
+                said: "it fetched others than it had said".into(),
+            });
+        };
+        packages.sort_by(|one, two| one.name.cmp(&two.name));
+        self.lock(FlockOperation::LockShared)?;
+        Ok(Fetched { packages, _apt: self })
+    }
+
+    fn download(&self, solution: &Solution, tell: &mut dyn FnMut(Event<'_>)) -> Result<(), Error> {
+        self.write("status", solution.installed.as_str())?;
         let mut command = self.command();
         command.args([
             "-q",
@@ -302,7 +453,7 @@ impl Apt {
             "--",
         ]);
         let mut child = command
-            .args(&request.packages)
+            .args(&solution.asked)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -333,158 +484,53 @@ impl Apt {
     }
 }
 
-fn sources(request: &Request, mirror: &Mirror) -> String {
-    format!(
-        "deb [signed-by={}] {} {} main\n",
-        request.keyring.display(),
-        mirror.address,
-        request.suite
-    )
-}
-
-/// Everything that could lead out of the directory is set, and nothing of the machine's own configuration is read.
-fn configuration(directory: &Path, request: &Request) -> String {
-    let directory = directory.display();
-    format!(
-        "Dir::Etc \"{directory}/etc\";\n\
-         Dir::Etc::Main \"{directory}/etc/none\";\n\
-         Dir::Etc::Parts \"{directory}/etc/none.d\";\n\
-         Dir::Etc::SourceList \"{directory}/etc/sources.list\";\n\
-         Dir::Etc::SourceParts \"{directory}/etc/none.d\";\n\
-         Dir::Etc::Preferences \"{directory}/etc/none\";\n\
-         Dir::Etc::PreferencesParts \"{directory}/etc/none.d\";\n\
-         Dir::Etc::Trusted \"{directory}/etc/none\";\n\
-         Dir::Etc::TrustedParts \"{directory}/etc/none.d\";\n\
-         Dir::Etc::Netrc \"/etc/apt/auth.conf\";\n\
-         Dir::Etc::NetrcParts \"/etc/apt/auth.conf.d\";\n\
-         Dir::State \"{directory}\";\n\
-         Dir::State::Lists \"{directory}/lists\";\n\
-         Dir::State::Status \"{directory}/status\";\n\
-         Dir::Cache \"{directory}\";\n\
-         Dir::Cache::Archives \"{directory}/archives\";\n\
-         Dir::Log \"{directory}\";\n\
-         APT::Architecture \"{architecture}\";\n\
-         APT::Architectures \"{architecture}\";\n\
-         APT::Sandbox::User \"root\";\n\
-         APT::Update::Error-Mode \"any\";\n\
-         APT::Get::Assume-Yes \"true\";\n\
-         Acquire::ForceHash \"sha256\";\n\
-         Acquire::Languages \"none\";\n\
-         {options}\n",
-        architecture = request.architecture,
-        options = request.options.join("\n"),
-    )
-}
-
-/// dpkg's status file of a machine on which only the assumed packages are installed, in a version newer than any.
-fn status(architecture: &str, assumed: &[String]) -> String {
-    assumed
-        .iter()
-        .map(|name| {
-            format!(
-                "Package: {name}\nStatus: install ok installed\nVersion: 99:9\nArchitecture: {architecture}\n\
-                 Multi-Arch: foreign\nMaintainer: nobody <nobody@localhost>\nDescription: taken to be there\n\n"
-            )
-        })
-        .collect()
-}
-
-/// Reads a line `'ADDRESS' FILE SIZE SHA256:DIGEST`.
-fn wanted(line: &str) -> Option<Wanted> {
-    let (address, rest) = line.strip_prefix('\'')?.split_once('\'')?;
-    let mut words = rest.split_whitespace();
-    let (file_name, _size, digest) = (words.next()?, words.next()?, words.next()?);
-    if file_name.contains('/') {
-        return None;
+/// The inner error is what apt said.
+fn update(command: &mut Command) -> Result<Result<(), String>, Error> {
+    let output = APT_GET.output(command)?;
+    if output.status.success() {
+        return Ok(Ok(()));
     }
-    Some(Wanted {
-        address: address.to_owned(),
-        file_name: file_name.to_owned(),
-        sha256: digest.strip_prefix("SHA256:")?.to_owned(),
-    })
+    let said = complaint(&output.stderr);
+    let unsigned = [
+        "NO_PUBKEY",
+        "public key is not available",
+        "Missing key",
+        "not signed",
+    ];
+    if unsigned.iter().any(|sign| said.contains(sign)) && !said.contains("does not have a Release file") {
+        return Ok(Err(format!(
+            "its signature cannot be checked with the keys of debian-archive-keyring (a newer version of that \
+             package may have them): {said}"
+        )));
+    }
+    Ok(Err(said))
 }
 
-/// Reads a name `NAME_VERSION_ARCHITECTURE.deb`, in which `%3a` stands for a colon.
-fn package(file_name: &str, file: PathBuf) -> Option<Package> {
-    let mut parts = file_name.strip_suffix(".deb")?.splitn(3, '_');
-    let (name, version, architecture) = (parts.next()?, parts.next()?, parts.next()?);
-    Some(Package {
-        name: name.to_owned(),
-        version: unescape(version),
-        architecture: architecture.to_owned(),
-        file,
-    })
-}
-
-/// Undoes the percent-encoding that apt uses in addresses and file names.
-fn unescape(text: &str) -> String {
-    let mut parts = text.split('%');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        match part
-            .get(..2)
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-        {
-            Some(byte) => {
-                bytes.push(byte);
-                bytes.extend_from_slice(part.get(2..).unwrap_or_default().as_bytes());
-            }
-            None => {
-                bytes.push(b'%');
-                bytes.extend_from_slice(part.as_bytes());
-            }
+/// The packages as files, if all are there. A file with a wrong digest is removed.
+fn check(wanted: &[Wanted], archives: &Path) -> Result<Option<Vec<Package>>, Error> {
+    let mut packages = Vec::new();
+    let mut complete = true;
+    for one in wanted {
+        // A mirror on this machine, or a feed, is read in place.
+        let local = one
+            .address
+            .strip_prefix("file:")
+            .map(|path| PathBuf::from(unescape(path)));
+        let is_local = local.is_some();
+        let file = local.unwrap_or_else(|| archives.join(&one.file_name));
+        if !file.exists() {
+            complete = false;
+            continue;
         }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn digest(path: &Path) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut sha = Sha256::new();
-    let mut buffer = vec![0; 1 << 17];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
-            read => sha.update(buffer.get(..read).unwrap_or_default()),
+        if digest(&file).map_err(Error::io("read", &file))? != one.sha256 {
+            if is_local {
+                return Err(Error::Damaged { path: file });
+            }
+            fs::remove_file(&file).map_err(Error::io("remove the damaged package", &file))?;
+            complete = false;
+            continue;
         }
+        packages.extend(package(&one.file_name, file));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_list_of_addresses_is_read() {
-        let line = "'http://mirror.example/pool/p/procps/procps_4.0.4-9%2bb1_arm64.deb' procps_2%3a4.0.4-9+b1_arm64.deb \
-                    871348 SHA256:00ff";
-        let read = wanted(line).unwrap();
-        assert_eq!(
-            (read.file_name.as_str(), read.sha256.as_str()),
-            ("procps_2%3a4.0.4-9+b1_arm64.deb", "00ff")
-        );
-        let package = package(&read.file_name, "f".into()).unwrap();
-        assert_eq!(
-            (package.name.as_str(), package.version.as_str()),
-            ("procps", "2:4.0.4-9+b1")
-        );
-        assert_eq!(package.architecture, "arm64");
-        // A weaker digest, and what apt tells besides.
-        assert_eq!(
-            wanted("'http://mirror.example/x.deb' x_1_all.deb 3 MD5Sum:00"),
-            None
-        );
-        assert_eq!(wanted("Reading package lists..."), None);
-        assert_eq!(
-            wanted("'http://mirror.example/x.deb' ../x_1_all.deb 3 SHA256:00"),
-            None
-        );
-    }
-
-    #[test]
-    fn escapes_are_undone() {
-        assert_eq!(unescape("a%3ab%2Bc"), "a:b+c");
-        assert_eq!(unescape("100%"), "100%");
-        assert_eq!(unescape("%zz%3"), "%zz%3");
-    }
+    Ok((complete && packages.len() == wanted.len()).then_some(packages))
 }

@@ -51,17 +51,17 @@ pub enum Error {
         path: PathBuf,
     },
     /// apt found no way to install the packages.
-    #[error("apt cannot find the packages for {architecture} in Debian {suite}: {said}")]
+    #[error("apt cannot find the packages for {architecture} in {origin}: {said}")]
     Unsolvable {
-        /// The release.
-        suite: String,
+        /// Where it looked.
+        origin: String,
         /// Debian's name of the architecture.
         architecture: String,
         /// What apt said.
         said: String,
     },
     /// A downloaded package is not what the mirror's index says.
-    #[error("the package `{}` is damaged: it has another digest than the mirror's index says", path.display())]
+    #[error("the package `{}` is damaged: it has another digest than the index says", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,

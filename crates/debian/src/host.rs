@@ -10,6 +10,9 @@ use crate::process::{APT_CONFIG, APT_GET, complaint};
 pub fn mirror() -> Result<Option<String>, Error> {
     let output = APT_GET.output(APT_GET.command().args([
         "indextargets",
+        // Without its lists apt need not read them: a twentieth of the time.
+        "-o",
+        "Dir::State::Lists=/nonexistent",
         "--no-release-info",
         "--format",
         "$(REPO_URI) $(RELEASE) $(COMPONENT)",

@@ -5,14 +5,18 @@
 //! What they would have made (alternatives, caches, users) is for the caller to add.
 
 mod apt;
+mod digest;
 mod error;
+mod feed;
 pub mod host;
+mod installed;
 mod process;
 pub mod tar;
 mod tree;
 mod unpack;
 
-pub use apt::{Event, Fetched, Mirror, Package, Request, fetch};
+pub use apt::{Apt, Event, Fetched, Mirror, Package, Release, Solution, Sources};
 pub use error::Error;
+pub use installed::{Control, Installed, control};
 pub use tree::{Content, Kind, Node, Tree};
 pub use unpack::unpack;

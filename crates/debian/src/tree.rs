@@ -29,6 +29,8 @@ pub struct Node {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// When its content was changed, in seconds since 1970. 0 for what no package has.
+    pub mtime: u64,
     /// What it is.
     pub kind: Kind,
 }
@@ -58,6 +60,12 @@ pub struct Content {
 }
 
 impl Content {
+    /// Where it begins.
+    #[must_use]
+    pub const fn offset(self) -> u64 {
+        self.offset
+    }
+
     /// In bytes.
     #[must_use]
     pub const fn size(self) -> u64 {
@@ -71,6 +79,7 @@ impl Node {
         mode: 0o755,
         uid: 0,
         gid: 0,
+        mtime: 0,
         kind: Kind::Directory,
     };
 }
@@ -180,6 +189,11 @@ impl Tree {
         self.nodes.iter().map(|(path, node)| (&path[..], node))
     }
 
+    /// All objects, sorted by path, and the temporary file with the content of the files.
+    pub fn into_parts(self) -> (impl Iterator<Item = (Vec<u8>, Node)>, File) {
+        (self.nodes.into_iter(), self.spool)
+    }
+
     /// Makes `/bin`, `/sbin` and `/lib*` the links into `/usr` that they are in Debian, where `/usr` has them.
     pub fn link_merged_directories(&mut self) {
         for name in MERGED {
@@ -189,6 +203,7 @@ impl Tree {
                     mode: 0o777,
                     uid: 0,
                     gid: 0,
+                    mtime: 0,
                     kind: Kind::Symlink(target),
                 };
                 self.nodes.insert(name.as_bytes().to_vec(), link);
@@ -217,6 +232,7 @@ impl Tree {
                 mode: node.mode,
                 uid: node.uid,
                 gid: node.gid,
+                mtime: node.mtime,
                 kind,
             })?;
             if let Kind::File(content) = node.kind {
@@ -268,6 +284,7 @@ mod tests {
                     mode: 0o644,
                     uid: 1,
                     gid: 2,
+                    mtime: 0,
                     kind: Kind::File(content),
                 },
             );

@@ -129,6 +129,7 @@ fn node(reader: &mut Reader<impl std::io::Read>, entry: Entry, tree: &mut Tree) 
         mode: entry.mode,
         uid: entry.uid,
         gid: entry.gid,
+        mtime: entry.mtime,
         kind,
     })
 }

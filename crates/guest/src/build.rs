@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
-use vcontainer_debian::{self as debian, Kind, Mirror, Tree};
+use vcontainer_debian::{self as debian, Apt, Installed, Kind, Mirror, Tree};
 
 use crate::manifest::{FORMAT, FileRecord, Manifest};
 use crate::modules::ModuleError;
@@ -142,21 +143,29 @@ fn make(
     directory: &Path,
     tell: &mut dyn FnMut(BuildEvent<'_>),
 ) -> Result<Manifest, BuildError> {
-    let request = debian::Request {
-        suite: recipe.suite.clone(),
+    let sources = debian::Sources {
         architecture: build.arch.debian().to_owned(),
-        mirrors: build.mirrors.clone(),
-        keyring: build.keyring.clone(),
+        release: Some(debian::Release {
+            suite: recipe.suite.clone(),
+            mirrors: build.mirrors.clone(),
+            keyring: build.keyring.clone(),
+        }),
+        feeds: Vec::new(),
         options: build.fetch_options.clone(),
         cache: build.cache.clone(),
-        packages: recipe
-            .packages
-            .iter()
-            .map(|name| name.replace("{arch}", build.arch.debian()))
-            .collect(),
-        assumed: recipe.assumed.clone(),
+        max_age: Duration::ZERO,
     };
-    let fetched = debian::fetch(&request, &mut |event| tell(BuildEvent::Packages(event)))?;
+    let packages: Vec<String> = recipe
+        .packages
+        .iter()
+        .map(|name| name.replace("{arch}", build.arch.debian()))
+        .collect();
+    let installed = Installed::assumed(build.arch.debian(), &recipe.assumed);
+    let mut apt = Apt::open(&sources, &mut |event| tell(BuildEvent::Packages(event)))?;
+    let solution = apt.solve(&packages, &installed, &mut |event| {
+        tell(BuildEvent::Packages(event));
+    })?;
+    let fetched = apt.fetch(&solution, &mut |event| tell(BuildEvent::Packages(event)))?;
     tell(BuildEvent::Unpacking(fetched.packages.len()));
     let mut tree = debian::unpack(&fetched.packages, directory, &|path| recipe.keeps(path))?;
     let kernel_image = take_kernel(&mut tree, build.arch)?;

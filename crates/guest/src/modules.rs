@@ -305,6 +305,7 @@ pub(crate) mod tests {
                     mode: 0o644,
                     uid: 0,
                     gid: 0,
+                    mtime: 0,
                     kind: Kind::File(content),
                 },
             );

@@ -139,6 +139,7 @@ pub(crate) fn dress(tree: &mut Tree, recipe: &Recipe) -> Result<(), RootfsError>
                 mode,
                 uid: 0,
                 gid: 0,
+                mtime: 0,
                 kind: Kind::File(content),
             },
         );
@@ -169,6 +170,7 @@ fn link(target: &str) -> Node {
         mode: 0o777,
         uid: 0,
         gid: 0,
+        mtime: 0,
         kind: Kind::Symlink(target.as_bytes().to_vec()),
     }
 }
@@ -181,6 +183,7 @@ fn put(tree: &mut Tree, path: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
             mode,
             uid: 0,
             gid: 0,
+            mtime: 0,
             kind: Kind::File(content),
         },
     );

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use vcontainer_build::compress::Method;
 use vcontainer_build::config::Settings;
 use vcontainer_build::index::{self, Form};
+use vcontainer_build::key::Inputs;
 use vcontainer_build::layer::Times;
 use vcontainer_build::{Request, build, scan};
 use vcontainer_image::{Compression, History, Image, OpenOptions, Platform, list};
@@ -53,19 +54,27 @@ impl Bench {
     ) -> Image {
         let layers: Vec<_> = layers.iter().map(|text| text.parse().unwrap()).collect();
         let root = scan::directory(&self.path("root")).unwrap();
-        build(&Request {
-            root: Some(&root),
-            base,
-            layers: &layers,
-            settings,
-            platform: &Platform::new("linux", architecture, None),
-            method: Method::new(Compression::Gzip, None).unwrap(),
-            threads: 1,
-            times: Times { epoch: Some(7) },
-            tag: "latest",
-            annotations: &BTreeMap::new(),
-            target: &self.path(name),
-        })
+        build(
+            &Request {
+                root: Some(&root),
+                base,
+                layers: &layers,
+                settings,
+                platform: &Platform::new("linux", architecture, None),
+                method: Method::new(Compression::Gzip, None).unwrap(),
+                threads: 1,
+                times: Times { epoch: Some(7) },
+                tag: "latest",
+                annotations: &BTreeMap::new(),
+                target: &self.path(name),
+                packages: None,
+                installed: &BTreeMap::new(),
+                states: &BTreeMap::new(),
+                inputs: &Inputs::default(),
+                cache: None,
+            },
+            &mut |_| (),
+        )
         .unwrap();
         self.read(name)
     }

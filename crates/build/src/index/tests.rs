@@ -10,6 +10,7 @@ use vcontainer_image::{Compression, Digest, OpenOptions, list_whole_layout};
 use super::*;
 use crate::compress::Method;
 use crate::config::Settings;
+use crate::key::Inputs;
 use crate::layer::Times;
 use crate::{Request, build, scan};
 
@@ -23,22 +24,30 @@ fn images(platforms: &[(&str, Option<&str>)]) -> (TempDir, Vec<Image>) {
     for (number, (architecture, variant)) in platforms.iter().enumerate() {
         fs::write(root.join("etc/number"), number.to_string()).unwrap();
         let target = folder.path().join(number.to_string());
-        build(&Request {
-            root: Some(&scan::directory(&root).unwrap()),
-            base: None,
-            layers: &[
-                "a:files:/etc/same".parse().unwrap(),
-                "b:files:/etc/number".parse().unwrap(),
-            ],
-            settings: &Settings::default(),
-            platform: &Platform::new("linux", architecture, *variant),
-            method: Method::new(Compression::Gzip, None).unwrap(),
-            threads: 1,
-            times: Times { epoch: Some(7) },
-            tag: "of-its-own",
-            annotations: &BTreeMap::new(),
-            target: &target,
-        })
+        build(
+            &Request {
+                root: Some(&scan::directory(&root).unwrap()),
+                base: None,
+                layers: &[
+                    "a:files:/etc/same".parse().unwrap(),
+                    "b:files:/etc/number".parse().unwrap(),
+                ],
+                settings: &Settings::default(),
+                platform: &Platform::new("linux", architecture, *variant),
+                method: Method::new(Compression::Gzip, None).unwrap(),
+                threads: 1,
+                times: Times { epoch: Some(7) },
+                tag: "of-its-own",
+                annotations: &BTreeMap::new(),
+                target: &target,
+                packages: None,
+                installed: &BTreeMap::new(),
+                states: &BTreeMap::new(),
+                inputs: &Inputs::default(),
+                cache: None,
+            },
+            &mut |_| (),
+        )
         .unwrap();
         images.extend(read(&target));
     }

@@ -1,13 +1,19 @@
 //! The options of `vcontainer oci`.
 
 mod build;
+mod cache;
+mod content;
 mod index;
+mod run;
 mod tools;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-pub use build::{CompressionArg, OciBuild};
+pub use build::OciBuild;
+pub use cache::{CacheList, CacheLookup, CachePrune, CacheSave, CacheVerify, OciCache, OciCacheCommand};
+pub use content::{CacheArgs, CompressionArg, LayerArgs};
 pub use index::{OciExtract, OciIndex, OciList};
+pub use run::RunArgs;
 pub use tools::{OciDiff, OciInspect, OciLayers, OciVerify};
 
 /// Options of `vcontainer oci`.
@@ -22,8 +28,10 @@ pub struct Oci {
 /// The commands about OCI images.
 #[derive(Debug, Subcommand)]
 pub enum OciCommand {
-    /// Build an image from a root filesystem
+    /// Build an image from a root filesystem, from packages, or both
     Build(Box<OciBuild>),
+    /// Look after the layers that are kept for the next build
+    Cache(OciCache),
     /// Make one image of several, each for another platform
     Index(OciIndex),
     /// List the images of a layout with their platforms

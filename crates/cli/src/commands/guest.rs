@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use vcontainer_debian::{Event, Mirror, host};
+use vcontainer_debian::host;
 use vcontainer_guest::{Arch, Build, BuildEvent, Engine, GuestFiles, OpenError, build};
 
+use super::packages::{self, mirrors, own_directory};
 use crate::args::{Guest, GuestBuild, GuestCommand, GuestList};
 use crate::output::{bytes, columns, count, print, tell};
 
@@ -18,26 +19,6 @@ pub fn run(args: &Guest) -> Result<()> {
     match &args.command {
         GuestCommand::Build(args) => build_all(args),
         GuestCommand::List(args) => list(args),
-    }
-}
-
-/// A directory of this program's below `variable`, else below `usual` in the home directory.
-fn own_directory(variable: &str, usual: &str) -> Result<PathBuf> {
-    let absolute = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    match absolute(variable) {
-        Some(directory) => Ok(directory.join("vcontainer")),
-        None => {
-            let home = absolute("HOME").with_context(|| {
-                format!(
-                    "there is no home directory: set HOME, or name a directory by {variable} or an option"
-                )
-            })?;
-            Ok(home.join(usual).join("vcontainer"))
-        }
     }
 }
 
@@ -53,28 +34,6 @@ fn installed_share() -> Result<PathBuf> {
         .and_then(Path::parent)
         .context("this program lies in no directory")?;
     Ok(prefix.join("share/vcontainer"))
-}
-
-/// The mirrors to try, in their order.
-fn mirrors(given: Option<&str>) -> Result<Vec<Mirror>> {
-    let mut mirrors = Vec::new();
-    if let Some(address) = given.filter(|address| !address.is_empty()) {
-        let origin = "given by --mirror or VCONTAINER_MIRROR".to_owned();
-        mirrors.push(Mirror {
-            address: address.to_owned(),
-            origin,
-        });
-    }
-    if let Some(address) = host::mirror()? {
-        let same = |mirror: &Mirror| mirror.address.trim_end_matches('/') == address.trim_end_matches('/');
-        if !mirrors.iter().any(same) {
-            mirrors.push(Mirror {
-                address,
-                origin: "of this machine's apt".into(),
-            });
-        }
-    }
-    Ok(mirrors)
 }
 
 fn build_all(args: &GuestBuild) -> Result<()> {
@@ -141,13 +100,7 @@ fn build_all(args: &GuestBuild) -> Result<()> {
 fn describe(event: BuildEvent<'_>) -> String {
     match event {
         BuildEvent::Waiting => "waiting for another build of the same guest".into(),
-        BuildEvent::Packages(Event::Waiting) => "waiting for another program that fetches packages".into(),
-        BuildEvent::Packages(Event::Lists(mirror)) => {
-            format!("packages from {} ({})", mirror.address, mirror.origin)
-        }
-        BuildEvent::Packages(Event::NotServed(mirror)) => format!("{} doesn't serve them", mirror.address),
-        BuildEvent::Packages(Event::Needed(number)) => format!("{} needed", count(number, "package")),
-        BuildEvent::Packages(Event::Fetching(name)) => format!("fetching {name}"),
+        BuildEvent::Packages(event) => packages::describe(event),
         BuildEvent::Unpacking(number) => format!("unpacking {}", count(number, "package")),
         BuildEvent::Packing => "packing the root filesystem".into(),
     }

@@ -1,6 +1,7 @@
 //! `vcontainer oci`: OCI images.
 
 mod build;
+mod cache;
 mod diff;
 mod extract;
 mod index;
@@ -8,8 +9,11 @@ mod inspect;
 mod layers;
 mod list;
 mod naming;
+mod request;
+mod settings;
 mod source;
 mod verify;
+mod work;
 
 use anyhow::Result;
 
@@ -22,6 +26,7 @@ use crate::args::{Oci, OciCommand};
 pub fn run(args: &Oci) -> Result<()> {
     match &args.command {
         OciCommand::Build(args) => build::run(args),
+        OciCommand::Cache(args) => cache::run(args),
         OciCommand::Index(args) => index::run(args),
         OciCommand::List(args) => list::run(args),
         OciCommand::Extract(args) => extract::run(args),

@@ -18,6 +18,8 @@ pub struct Entry {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// When its content was changed, in seconds since 1970.
+    pub mtime: u64,
     /// What it is.
     pub kind: EntryKind,
 }
@@ -147,6 +149,7 @@ fn entry(header: &Header, flag: u8, name: Vec<u8>, link: Vec<u8>, size: u64) -> 
         mode: number(100, 8)? & 0o7777,
         uid: number(108, 8)?,
         gid: number(116, 8)?,
+        mtime: header.number(136, 12)?,
         path,
         kind,
     })

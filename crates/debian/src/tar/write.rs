@@ -214,6 +214,7 @@ mod tests {
                         mode,
                         uid,
                         gid,
+                        mtime: 7,
                         kind,
                     },
                     content,
@@ -249,6 +250,7 @@ mod tests {
             mode: 0o755,
             uid: 3,
             gid: 4,
+            mtime: 7,
             kind,
         };
         let bytes = archive(&[

@@ -1,0 +1,137 @@
+//! What is installed already, as dpkg's status file says it: apt finds what is missing beside it.
+
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::process::Stdio;
+
+use crate::Error;
+use crate::apt::Package;
+use crate::process::{DPKG_DEB, complaint};
+use crate::tar::{EntryKind, Reader, TarError};
+
+/// Programs that dpkg would run. We never do.
+const SCRIPTS: [&str; 5] = ["preinst", "postinst", "prerm", "postrm", "config"];
+
+/// The longest control file that is read, in bytes: a hundred times the longest of Debian.
+const MAX_CONTROL: u64 = 4 << 20;
+
+/// Packages that apt takes for installed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Installed(String);
+
+/// What a package says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// Its fields, as in a status file, without those about the installation.
+    pub fields: String,
+    /// The maintainer scripts that it has.
+    pub scripts: Vec<&'static str>,
+}
+
+impl Installed {
+    /// From a status file's text, as [`Installed::as_str`] gives it.
+    #[must_use]
+    pub fn new(status: String) -> Self {
+        Self(status)
+    }
+
+    /// These packages are taken to be there, in a version newer than any.
+    #[must_use]
+    pub fn assumed(architecture: &str, names: &[String]) -> Self {
+        let mut status = String::new();
+        for name in names {
+            // Writing to a string does not fail.
+            let _ = write!(
+                status,
+                "Package: {name}\nStatus: install ok installed\nVersion: 99:9\nArchitecture: {architecture}\n\
+                 Multi-Arch: foreign\nMaintainer: nobody <nobody@localhost>\nDescription: taken to be there\n\n"
+            );
+        }
+        Self(status)
+    }
+
+    /// One more package is installed.
+    pub fn add(&mut self, control: &Control) {
+        let _ = write!(
+            self.0,
+            "{}\nStatus: install ok installed\n\n",
+            control.fields.trim_end()
+        );
+    }
+
+    /// All that these others are, too.
+    pub fn extend(&mut self, others: &Self) {
+        self.0.push_str(&others.0);
+    }
+
+    /// The text of the status file.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Reads what a package says of itself.
+///
+/// # Errors
+/// It is damaged.
+pub fn control(package: &Package) -> Result<Control, Error> {
+    let mut child = DPKG_DEB
+        .command()
+        .arg("--ctrl-tarfile")
+        .arg(&package.file)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| DPKG_DEB.not_started(error))?;
+    let read = match child.stdout.take() {
+        Some(stdout) => read_control(Reader::new(stdout)),
+        None => Ok(None),
+    };
+    let output = child
+        .wait_with_output()
+        .map_err(|error| DPKG_DEB.not_started(error))?;
+    if !output.status.success() {
+        return Err(Error::Program {
+            program: DPKG_DEB.name,
+            doing: format!("reading {}", package.file.display()),
+            said: complaint(&output.stderr),
+        });
+    }
+    let failed = |source| Error::Unpack {
+        path: package.file.clone(),
+        source,
+    };
+    read.map_err(failed)?
+        .ok_or_else(|| failed(TarError::Damaged("it has no control file")))
+}
+
+fn read_control(mut reader: Reader<impl std::io::Read>) -> Result<Option<Control>, TarError> {
+    let mut fields = None;
+    let mut scripts = Vec::new();
+    while let Some(entry) = reader.next_entry()? {
+        if !matches!(entry.kind, EntryKind::File(_)) {
+            continue;
+        }
+        if entry.path == b"control" {
+            let mut text = String::new();
+            Content(&mut reader)
+                .take(MAX_CONTROL)
+                .read_to_string(&mut text)
+                .map_err(TarError::Read)?;
+            // A blank line would begin the fields of another package.
+            fields = text.split("\n\n").next().map(str::to_owned);
+        }
+        scripts.extend(SCRIPTS.into_iter().find(|name| entry.path == name.as_bytes()));
+    }
+    scripts.sort_unstable();
+    Ok(fields.map(|fields| Control { fields, scripts }))
+}
+
+struct Content<'a, R>(&'a mut Reader<R>);
+
+impl<R: std::io::Read> std::io::Read for Content<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.content(buffer)
+    }
+}
