@@ -134,11 +134,16 @@ pub fn document(
         object(document.remove("rootfs")).ok_or_else(|| wrong("its `rootfs` is no object".into()))?;
     let mut diff_ids =
         list(root.remove("diff_ids")).ok_or_else(|| wrong("its `diff_ids` are no list".into()))?;
+    let base_layers = diff_ids.len();
     diff_ids.extend(steps.iter().map(|step| json!(step.diff_id.0.to_string())));
     document.insert("rootfs".into(), json!({"type": "layers", "diff_ids": diff_ids}));
 
     let mut history =
         list(document.remove("history")).ok_or_else(|| wrong("its `history` is no list".into()))?;
+    // Readers join layers and steps by their number: a base that says nothing of its layers must not take the new steps.
+    let made_layer = |step: &&Value| step.get("empty_layer").and_then(Value::as_bool) != Some(true);
+    let told = history.iter().filter(made_layer).count();
+    history.extend((told..base_layers).map(|_| json!({"comment": "layer of the base image"})));
     history.extend(
         steps
             .iter()
@@ -240,4 +245,38 @@ fn healthcheck(check: &Healthcheck) -> Value {
         }
     }
     Value::Object(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_without_a_history_keeps_its_layers_apart_from_the_new_ones() {
+        let base =
+            br#"{"rootfs": {"type": "layers", "diff_ids": ["a", "b"]}, "history": [{"empty_layer": true}]}"#;
+        let step = Step {
+            diff_id: DiffId(vcontainer_image::Digest::of(b"")),
+            created_by: "new".into(),
+        };
+        let platform = Platform::new("linux", "arm64", None);
+        let made = document(
+            Some(base),
+            &Settings::default(),
+            &platform,
+            Timestamp::default(),
+            &[step],
+        )
+        .unwrap();
+        let made: Value = serde_json::from_slice(&made).unwrap();
+        assert_eq!(
+            made["history"],
+            json!([
+                {"empty_layer": true},
+                {"comment": "layer of the base image"},
+                {"comment": "layer of the base image"},
+                {"created": "1970-01-01T00:00:00Z", "created_by": "new"}
+            ])
+        );
+    }
 }

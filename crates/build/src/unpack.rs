@@ -1,5 +1,6 @@
 //! Reads tar streams as file systems: root filesystem tarballs, and the layers of a base image one over the other.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
@@ -18,8 +19,12 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 pub struct Unpacker {
     tree: Tree,
     spool: Arc<File>,
+    /// Whether content is kept.
+    keeps: bool,
     end: u64,
     links: u64,
+    /// How many objects one stream may have.
+    most: usize,
 }
 
 impl Unpacker {
@@ -32,12 +37,37 @@ impl Unpacker {
         Ok(Self {
             tree: Tree::default(),
             spool: Arc::new(spool),
+            keeps: true,
             end: 0,
             links: 0,
+            most: usize::MAX,
         })
     }
 
-    /// The file system so far.
+    /// An empty file system of which only the names count: the content of its files is read and dropped.
+    ///
+    /// # Errors
+    /// The system has no `/dev/null`.
+    pub fn of_names() -> Result<Self, Error> {
+        let nothing = Path::new("/dev/null");
+        Ok(Self {
+            tree: Tree::default(),
+            spool: Arc::new(File::open(nothing).at("opening", nothing)?),
+            keeps: false,
+            end: 0,
+            links: 0,
+            most: usize::MAX,
+        })
+    }
+
+    /// Bounds how many objects one stream may have, the directories that its names imply included.
+    #[must_use]
+    pub fn limited(mut self, most: usize) -> Self {
+        self.most = most;
+        self
+    }
+
+    /// What is there so far.
     #[must_use]
     pub fn tree(&self) -> &Tree {
         &self.tree
@@ -80,7 +110,22 @@ impl Unpacker {
                 Ok(None) => break,
                 Err(error) => return Err(wrong(error.to_string())),
             };
+            layer.count(&entry.path);
+            if layer.objects > self.most {
+                return Err(wrong(format!(
+                    "it has more than {} objects, which no real layer has",
+                    self.most
+                )));
+            }
             let kind = match entry.kind {
+                EntryKind::File { size } if !self.keeps => Kind::File {
+                    content: Content::Spool {
+                        file: Arc::clone(&self.spool),
+                        offset: 0,
+                        size,
+                    },
+                    link: None,
+                },
                 EntryKind::File { .. } => {
                     let offset = self.end;
                     let mut spool = SpoolWriter {
@@ -168,6 +213,25 @@ impl Unpacker {
 struct Layer {
     tree: Tree,
     whiteouts: Vec<Whiteout>,
+    /// Directories that names lie in.
+    parents: BTreeSet<TreePath>,
+    /// How many objects it has, those included.
+    objects: usize,
+}
+
+impl Layer {
+    /// Counts an object and the directories that its name implies.
+    fn count(&mut self, path: &TreePath) {
+        self.objects += 1;
+        let mut parent = path.parent();
+        while let Some(path) = parent.filter(|path| !path.is_root()) {
+            parent = path.parent();
+            if !self.parents.insert(path) {
+                return;
+            }
+            self.objects += 1;
+        }
+    }
 }
 
 /// What a layer takes away of those below it.

@@ -13,7 +13,8 @@ use vcontainer_store::Limits;
 pub use guest::{Guest, GuestBuild, GuestCommand, GuestList};
 pub use oci::{
     CacheArgs, CacheList, CacheLookup, CachePrune, CacheSave, CacheVerify, CompressionArg, LayerArgs, Oci,
-    OciBuild, OciCache, OciCacheCommand, OciCommand, OciExtract, OciIndex, OciList, RunArgs,
+    OciBuild, OciCache, OciCacheCommand, OciCommand, OciDiff, OciExtract, OciIndex, OciInspect, OciLayers,
+    OciList, OciVerify, RunArgs,
 };
 
 const EXAMPLES: &str = "\

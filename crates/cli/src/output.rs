@@ -22,9 +22,17 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// A failure of which everything has been said: only the exit status tells it.
+#[derive(Debug, thiserror::Error)]
+#[error("the exit status tells it")]
+pub struct Quiet;
+
 /// Tells an error and what caused it on standard error, and what to exit with.
 #[must_use]
 pub fn report_error(error: &anyhow::Error) -> ExitCode {
+    if error.is::<Quiet>() {
+        return Exit::Failure.into();
+    }
     let mut text = format!("error: {error}\n");
     for cause in error.chain().skip(1) {
         text.push_str(&format!("  caused by: {cause}\n"));

@@ -15,10 +15,9 @@ use crate::compression::Compression;
 use crate::config::ImageConfig;
 use crate::digest::{DiffId, Digest, HashingReader};
 use crate::error::SourceError;
-use crate::layout::check_layer_count;
 use crate::manifest::{DOCKER_CONFIG, DOCKER_MANIFEST, DocumentError, null_as_default};
 use crate::select::{Offer, choose, references};
-use crate::source::{Document, Image, LayerSource, OpenOptions, SourceLimits};
+use crate::source::{Document, Image, LayerSource, OpenOptions, SourceLimits, check_layer_count};
 use crate::tree::Tree;
 
 const LIST: &str = "manifest.json";

@@ -16,15 +16,13 @@ use crate::manifest::{
 };
 use crate::platform::Platform;
 use crate::select::{Offer, choose, references};
-use crate::source::{Document, Image, LayerSource, OpenOptions, SourceLimits};
+use crate::source::{Document, Image, LayerSource, OpenOptions, SourceLimits, check_layer_count};
 use crate::tree::Tree;
 
 /// Indexes inside indexes; real ones have one below `index.json`.
 const MAX_DEPTH: usize = 4;
 /// Entries of all indexes of one source together.
 const MAX_ENTRIES: usize = 4096;
-/// Layers of one image.
-const MAX_LAYERS: usize = 1000;
 /// Bytes that are enough to know a compression by.
 const MAGIC_BYTES: usize = 8;
 
@@ -334,26 +332,6 @@ fn read_config(
     let view = ImageConfig::parse(&config.bytes)
         .map_err(|source| document_error(tree, &format!("configuration {}", config.digest), source))?;
     Ok((config, view))
-}
-
-/// A layer each in manifest and configuration, and not beyond reason: engines take 125 or so.
-pub(crate) fn check_layer_count(tree: &Tree, layers: usize, diff_ids: usize) -> Result<(), SourceError> {
-    let origin = tree.origin.clone();
-    if layers != diff_ids {
-        return Err(SourceError::LayerCount {
-            origin,
-            layers,
-            diff_ids,
-        });
-    }
-    if layers > MAX_LAYERS {
-        return Err(SourceError::TooMany {
-            origin,
-            limit: MAX_LAYERS,
-            of: "layers",
-        });
-    }
-    Ok(())
 }
 
 fn read_layers(

@@ -15,6 +15,9 @@ use crate::rootfs_tarball::RootFsTarball;
 use crate::tree::Tree;
 use crate::{archive, blob::Blob, docker_archive, layout};
 
+/// Layers of one image.
+const MAX_LAYERS: usize = 1000;
+
 /// A JSON document by its exact bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
@@ -254,6 +257,26 @@ pub(crate) fn layout_tree(path: &Path, options: &OpenOptions) -> Result<Tree, So
         path: path.to_owned(),
         found,
     })
+}
+
+/// A layer each in manifest and configuration, and not beyond reason: engines take 125 or so.
+pub(crate) fn check_layer_count(tree: &Tree, layers: usize, diff_ids: usize) -> Result<(), SourceError> {
+    let origin = tree.origin.clone();
+    if layers != diff_ids {
+        return Err(SourceError::LayerCount {
+            origin,
+            layers,
+            diff_ids,
+        });
+    }
+    if layers > MAX_LAYERS {
+        return Err(SourceError::TooMany {
+            origin,
+            limit: MAX_LAYERS,
+            of: "layers",
+        });
+    }
+    Ok(())
 }
 
 /// What lies at a path.

@@ -154,6 +154,7 @@ pub fn another_package_manager(pretender: &[&str]) -> Result<()> {
         echo two >> root/var/lib/dpkg/status
         echo "app $1" > root/usr/bin/app
         chmod 4755 root/usr/bin/app
+        rm -f root/srv/null
         mknod root/srv/null c 1 3
         vcontainer oci cache save $layers $layer1 --layer $layer2 $versions --installed app=root \
             --layer-state app=root/var/lib/dpkg/status
@@ -179,8 +180,8 @@ pub fn another_package_manager(pretender: &[&str]) -> Result<()> {
     assert_eq!(said, expected);
     let layers = |version: &str| -> Result<Vec<String>> {
         let script = r#"
-            skopeo inspect --format '{{range .Layers}}{{.}}{{"\n"}}{{end}}' oci:"$1" | sed 's/.*://' | while read -r digest; do
-                tar --numeric-owner -tvzf "$1/blobs/sha256/$digest" | awk '{print $1, $2, $NF}'
+            for digest in $(skopeo inspect --format '{{range .Layers}}{{.}} {{end}}' oci:"$1"); do
+                tar --numeric-owner -tvzf "$1/blobs/sha256/${digest#sha256:}" | awk '{print $1, $2, $NF}'
                 echo
             done"#;
         let path = person.path(format!("work/deploy-{version}/image-latest-oci"));

@@ -3,6 +3,7 @@
 mod cache;
 mod content;
 mod engines;
+mod multiarch;
 mod packages;
 mod readers;
 mod reproducible;
@@ -20,6 +21,17 @@ fn main() -> ExitCode {
         true => Ok(()),
         false => Err("needs root to make files of other owners"),
     };
+    trials.anywhere("multiarch::skopeo_chooses", multiarch::skopeo_chooses);
+    trials.anywhere("multiarch::umoci_lists", multiarch::umoci_lists);
+    trials.anywhere(
+        "multiarch::layouts_of_others_are_whole",
+        multiarch::layouts_of_others_are_whole,
+    );
+    trials.when(
+        root,
+        "multiarch::a_difference_is_what_umoci_unpacks",
+        multiarch::a_difference_is_what_umoci_unpacks,
+    );
     trials.when(
         root,
         "readers::unpack_what_was_there",

@@ -5,6 +5,7 @@ mod cache;
 mod content;
 mod index;
 mod run;
+mod tools;
 
 use clap::{Args as ClapArgs, Subcommand};
 
@@ -13,6 +14,7 @@ pub use cache::{CacheList, CacheLookup, CachePrune, CacheSave, CacheVerify, OciC
 pub use content::{CacheArgs, CompressionArg, LayerArgs};
 pub use index::{OciExtract, OciIndex, OciList};
 pub use run::RunArgs;
+pub use tools::{OciDiff, OciInspect, OciLayers, OciVerify};
 
 /// Options of `vcontainer oci`.
 #[derive(Debug, ClapArgs)]
@@ -36,4 +38,12 @@ pub enum OciCommand {
     List(OciList),
     /// Take the image of one platform out of a layout
     Extract(OciExtract),
+    /// Show what an image is: configuration, annotations, how it was made
+    Inspect(OciInspect),
+    /// Show the layers of images, which of them are shared and what that saves
+    Layers(OciLayers),
+    /// Show how two images differ: settings, layers, files
+    Diff(OciDiff),
+    /// Look for faults: every blob, every document, every layer
+    Verify(OciVerify),
 }

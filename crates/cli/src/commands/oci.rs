@@ -2,13 +2,17 @@
 
 mod build;
 mod cache;
+mod diff;
 mod extract;
 mod index;
+mod inspect;
+mod layers;
 mod list;
 mod naming;
 mod request;
 mod settings;
 mod source;
+mod verify;
 mod work;
 
 use anyhow::Result;
@@ -26,5 +30,9 @@ pub fn run(args: &Oci) -> Result<()> {
         OciCommand::Index(args) => index::run(args),
         OciCommand::List(args) => list::run(args),
         OciCommand::Extract(args) => extract::run(args),
+        OciCommand::Inspect(args) => inspect::run(args),
+        OciCommand::Layers(args) => layers::run(args),
+        OciCommand::Diff(args) => diff::run(args),
+        OciCommand::Verify(args) => verify::run(args),
     }
 }

@@ -10,4 +10,5 @@ mod fixture;
 #[path = "../../../../e2e/src/guide.rs"]
 mod guide;
 mod inspect;
+mod oci_tools;
 mod wrong_input;

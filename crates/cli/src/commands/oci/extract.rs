@@ -51,7 +51,7 @@ fn choose<'a>(args: &OciExtract, images: &'a [Image], platform: &Platform) -> Re
     match fitting.as_slice() {
         [image] => Ok(image),
         [] => {
-            let there = images.iter().map(label).collect::<Vec<_>>().join(", ");
+            let there = images.iter().map(source::label).collect::<Vec<_>>().join(", ");
             let called = match &args.select {
                 Some(wanted) => format!(" called `{wanted}`"),
                 None => String::new(),
@@ -67,12 +67,4 @@ fn choose<'a>(args: &OciExtract, images: &'a [Image], platform: &Platform) -> Re
             bail!("`{layout}` has several images for {platform}, choose one with --select: {which}")
         }
     }
-}
-
-fn label(image: &Image) -> String {
-    let platform = image.platform.to_string();
-    visible(&match image.tags.is_empty() {
-        true => platform,
-        false => format!("{platform} ({})", image.tags.join(", ")),
-    })
 }
