@@ -198,6 +198,10 @@ impl Fault {
                 server,
                 fault: "nothing came for too long".into(),
             },
+            ureq::Error::Io(error) => Self::Connection {
+                server,
+                fault: shown(&error.to_string()),
+            },
             ureq::Error::HostNotFound => Self::Connection {
                 server,
                 fault: "no such host is known".into(),

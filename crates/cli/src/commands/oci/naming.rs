@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 
 /// The name and the tag as they become parts of file names.
-pub(super) fn name_and_tag(text: &str) -> Result<(&str, &str)> {
+pub(crate) fn name_and_tag(text: &str) -> Result<(&str, &str)> {
     let (name, tag) = text.split_once(':').unwrap_or((text, "latest"));
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     for part in [name, tag] {
@@ -21,12 +21,12 @@ pub(super) fn name_and_tag(text: &str) -> Result<(&str, &str)> {
 }
 
 /// Where the layout of an image lies.
-pub(super) fn layout(directory: &Path, name: &str, tag: &str) -> PathBuf {
+pub(crate) fn layout(directory: &Path, name: &str, tag: &str) -> PathBuf {
     directory.join(format!("{name}-{tag}-oci"))
 }
 
 /// Makes the link from `NAME-latest-oci` to the layout of another tag.
-pub(super) fn link_latest(directory: &Path, name: &str, tag: &str) -> Result<()> {
+pub(crate) fn link_latest(directory: &Path, name: &str, tag: &str) -> Result<()> {
     match tag {
         "latest" => Ok(()),
         tag => link(
@@ -38,7 +38,7 @@ pub(super) fn link_latest(directory: &Path, name: &str, tag: &str) -> Result<()>
 }
 
 /// Makes a link, in place of one that is there.
-pub(super) fn link(directory: &Path, name: &str, target: &str) -> Result<()> {
+pub(crate) fn link(directory: &Path, name: &str, target: &str) -> Result<()> {
     let path = directory.join(name);
     let new = directory.join(format!(".{name}.{}", std::process::id()));
     let make = || {
