@@ -11,9 +11,10 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use tempfile::NamedTempFile;
 use vcontainer_image::{Digest, Hasher};
 
 use crate::error::{Error, OnPath as _};
@@ -94,18 +95,20 @@ impl Cache {
         }
     }
 
-    /// Keeps a document.
+    /// Keeps a document. Somebody who keeps the same at the same time is as good.
     pub fn write(&self, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.path(Digest::of(bytes));
-        fs::create_dir_all(&self.blobs).at("making the directory", &self.blobs)?;
-        let mut file =
-            NamedTempFile::with_prefix_in(".new-", &self.blobs).at("making a file in", &self.blobs)?;
-        file.write_all(bytes).at("writing", &path)?;
-        finish(file.as_file()).at("writing out", &path)?;
-        file.persist(&path)
-            .map_err(|error| error.error)
-            .at("renaming to", &path)?;
-        self.sync()
+        let digest = Digest::of(bytes);
+        loop {
+            if let Some(mut partial) = self.partial(digest)? {
+                partial.clear()?;
+                partial.append(bytes)?;
+                return self.keep(&partial, digest);
+            }
+            if self.has(digest, bytes.len() as u64)? {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The part of a blob that has come so far; `None` while another process receives it.

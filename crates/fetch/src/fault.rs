@@ -57,9 +57,9 @@ pub enum Fault {
         /// What is wrong.
         fault: String,
     },
-    /// 401, and there is nothing to log in with.
+    /// There is nothing to log in with.
     #[error(
-        "{server} asks for a login (401){}: log in with `skopeo login {registry}`, or give a file with --authfile",
+        "{server} asks for a login ({code}){}: log in with `skopeo login {registry}`, or give a file with --authfile",
         said(message)
     )]
     NoCredentials {
@@ -67,12 +67,14 @@ pub enum Fault {
         server: String,
         /// The registry, as credentials name it.
         registry: String,
+        /// 401, or 403 of a token service.
+        code: u16,
         /// What the registry says.
         message: String,
     },
-    /// 401 to credentials.
+    /// The credentials are refused.
     #[error(
-        "{server} does not accept the credentials from `{file}` (401){}: log in again with `skopeo login {registry}`",
+        "{server} does not accept the credentials from `{file}` ({code}){}: log in again with `skopeo login {registry}`",
         said(message)
     )]
     BadCredentials {
@@ -80,6 +82,8 @@ pub enum Fault {
         server: String,
         /// The registry, as credentials name it.
         registry: String,
+        /// 401, or 403 of a token service.
+        code: u16,
         /// Where they are from.
         file: String,
         /// What the registry says.

@@ -1,7 +1,7 @@
 //! A conversation with registries: logins, redirects, tries.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,8 @@ pub(crate) struct Client<'a> {
     observer: &'a dyn Observer,
     schemes: Mutex<BTreeMap<String, Scheme>>,
     logins: Mutex<BTreeMap<Place, String>>,
+    /// Mirrors that are of no use in this run.
+    useless: Mutex<BTreeSet<Place>>,
 }
 
 impl<'a> Client<'a> {
@@ -67,6 +69,7 @@ impl<'a> Client<'a> {
             observer,
             schemes: Mutex::default(),
             logins: Mutex::default(),
+            useless: Mutex::default(),
         }
     }
 
@@ -81,6 +84,10 @@ impl<'a> Client<'a> {
     ) -> Result<T, Error> {
         let mut last = Error::GivenUp;
         for (number, place) in places.iter().enumerate() {
+            let is_last = number + 1 == places.len();
+            if !is_last && self.useless().contains(place) {
+                continue;
+            }
             let mut failures = 0;
             let fault = loop {
                 if !goes_on() {
@@ -104,7 +111,10 @@ impl<'a> Client<'a> {
                 });
                 sleep(wait, goes_on);
             };
-            if number + 1 < places.len() {
+            if !is_last {
+                if !matches!(fault, Fault::Status { code: 404, .. }) {
+                    self.useless().insert(place.clone());
+                }
                 let place = &place.to_string();
                 self.observer.event(Event::OtherPlace {
                     what,
@@ -144,11 +154,11 @@ impl<'a> Client<'a> {
         let mut answer = self.follow(&address, &headers)?;
         if answer.code == 401 && answer.server == address.authority {
             // A token that was good before may have expired; one that is new is refused for good.
-            let (authorization, file) = self.log_in(place, scheme, answer)?;
+            let (authorization, origin) = self.log_in(place, scheme, answer)?;
             headers.authorization = Some(authorization.clone());
             answer = self.follow(&address, &headers)?;
-            if answer.code == 401 {
-                return Err(refused(place, answer, file));
+            if answer.code == 401 || (answer.code == 403 && matches!(origin, Origin::Helper(_))) {
+                return Err(refused(place, answer, origin));
             }
             self.remember(place, authorization);
         }
@@ -194,18 +204,15 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// Finds what a registry wants to see instead of a 401, and which file it is from.
-    fn log_in(
-        &self,
-        place: &Place,
-        scheme: Scheme,
-        answer: Answer,
-    ) -> Result<(String, Option<String>), Fault> {
+    /// Finds what a registry wants to see instead of a 401, and where it is from.
+    fn log_in(&self, place: &Place, scheme: Scheme, answer: Answer) -> Result<(String, Origin), Fault> {
         let challenges = parse(answer.header("www-authenticate").unwrap_or_default());
-        let found = self.network.credentials.find(place)?;
-        let (credential, file) = match found {
-            Some((credential, path)) => (Some(credential), Some(path.display().to_string())),
-            None => (None, None),
+        let (credential, origin) = match self.network.credentials.find(place) {
+            Ok(Some((credential, path))) => (Some(credential), Origin::File(path.display().to_string())),
+            Ok(None) => (None, Origin::Nobody),
+            // What is public needs no credentials, whoever keeps them.
+            Err(error @ Error::Helper { .. }) => (None, Origin::Helper(Box::new(error))),
+            Err(error) => return Err(error.into()),
         };
         let server = answer.server.clone();
         let bearer = challenges.iter().find_map(|challenge| match challenge {
@@ -213,8 +220,8 @@ impl<'a> Client<'a> {
             Challenge::Basic => None,
         });
         if let Some(bearer) = bearer {
-            let token = self.token(place, scheme, bearer, credential.as_ref(), file.clone())?;
-            return Ok((format!("Bearer {token}"), file));
+            let (token, origin) = self.token(place, scheme, bearer, credential.as_ref(), origin)?;
+            return Ok((format!("Bearer {token}"), origin));
         }
         if !challenges.contains(&Challenge::Basic) {
             return Err(Fault::Login {
@@ -223,9 +230,9 @@ impl<'a> Client<'a> {
             });
         }
         match credential {
-            None => Err(refused(place, answer, None)),
+            None => Err(refused(place, answer, origin)),
             Some(credential) => match credential.basic() {
-                Some(basic) => Ok((basic, file)),
+                Some(basic) => Ok((basic, origin)),
                 None => Err(Fault::Login {
                     server,
                     fault: "it wants a password, and there is only an identity token".into(),
@@ -240,8 +247,8 @@ impl<'a> Client<'a> {
         scheme: Scheme,
         bearer: &Bearer,
         credential: Option<&Credential>,
-        file: Option<String>,
-    ) -> Result<String, Fault> {
+        origin: Origin,
+    ) -> Result<(String, Origin), Fault> {
         let login = |fault: &str| Fault::Login {
             server: place.authority().to_owned(),
             fault: fault.to_owned(),
@@ -255,8 +262,11 @@ impl<'a> Client<'a> {
         };
         let answer = self.http.send(&question.address, &headers)?;
         match answer.code {
-            200 => token(&answer.read(MOST_TOKEN)?).ok_or_else(|| login("its token service gives no token")),
-            401 => Err(refused(place, answer, file)),
+            200 => match token(&answer.read(MOST_TOKEN)?) {
+                Some(token) => Ok((token, origin)),
+                None => Err(login("its token service gives no token")),
+            },
+            401 | 403 => Err(refused(place, answer, origin)),
             300..=399 => Err(login("its token service points elsewhere")),
             _ => Err(answer.into_fault()),
         }
@@ -283,6 +293,10 @@ impl<'a> Client<'a> {
         Ok(scheme)
     }
 
+    fn useless(&self) -> MutexGuard<'_, BTreeSet<Place>> {
+        self.useless.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn login(&self, place: &Place) -> Option<String> {
         let logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
         logins.get(place).cloned()
@@ -294,20 +308,34 @@ impl<'a> Client<'a> {
     }
 }
 
-fn refused(place: &Place, answer: Answer, file: Option<String>) -> Fault {
+/// Where credentials are from.
+enum Origin {
+    /// There are none.
+    Nobody,
+    /// A file.
+    File(String),
+    /// Only a program has them: the error that says so.
+    Helper(Box<Error>),
+}
+
+fn refused(place: &Place, answer: Answer, origin: Origin) -> Fault {
     let server = answer.server.clone();
     let registry = place.registry.clone();
+    let code = answer.code;
     let message = answer.message();
-    match file {
-        Some(file) => Fault::BadCredentials {
+    match origin {
+        Origin::Helper(error) => Fault::Here(error),
+        Origin::File(file) => Fault::BadCredentials {
             server,
             registry,
+            code,
             file,
             message,
         },
-        None => Fault::NoCredentials {
+        Origin::Nobody => Fault::NoCredentials {
             server,
             registry,
+            code,
             message,
         },
     }

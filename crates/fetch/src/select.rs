@@ -284,3 +284,6 @@ fn media_type(bytes: &[u8], named: &str, manifest: &Manifest) -> String {
             _ => OCI_MANIFEST.to_owned(),
         })
 }
+
+#[cfg(test)]
+mod tests;

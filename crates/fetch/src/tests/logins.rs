@@ -117,6 +117,28 @@ fn tokens_are_fetched_used_and_renewed() {
 }
 
 #[test]
+fn what_is_public_needs_no_helper() {
+    let mut bench = Bench::new();
+    let (registry, _service) = with_tokens(&bench);
+    bench.credentials(&format!(
+        r#"{{"credHelpers": {{"{}": "gcloud"}}}}"#,
+        registry.authority()
+    ));
+    bench.fetch(&registry).unwrap();
+
+    let mut bench = Bench::new();
+    let service = Server::start(|_, _| Reply::new(403, ""));
+    let ask = format!("Bearer realm=\"http://{}/\"", service.authority());
+    let registry = bench.serve(move |_, _| Some(Reply::new(401, "").with("WWW-Authenticate", ask.clone())));
+    bench.credentials(&format!(
+        r#"{{"credHelpers": {{"{}": "gcloud"}}}}"#,
+        registry.authority()
+    ));
+    let error = told(&bench.fetch(&registry).unwrap_err());
+    assert!(error.contains("docker-credential-gcloud"), "{error}");
+}
+
+#[test]
 fn an_identity_token_is_exchanged() {
     let mut bench = Bench::new();
     let service = Server::start(|seen, _| match seen.body.contains("refresh_token=hunter2") {

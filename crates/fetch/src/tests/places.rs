@@ -37,6 +37,13 @@ fn mirrors_are_asked_first_and_need_not_have_it() {
     request.mirrors = vec![mirror(&bad)];
     fetch(&request, &bench.network, &bench.notes).unwrap();
     assert!(!own.seen().is_empty());
+    // One that is broken is left alone from then on.
+    let bench = Bench::new();
+    let broken = Server::start(|_, _| Reply::new(500, ""));
+    request.cache = bench.path("cache");
+    request.mirrors = vec![mirror(&broken)];
+    fetch(&request, &bench.network, &bench.notes).unwrap();
+    assert_eq!(broken.asked("/v2/copy").len(), 3);
 }
 
 #[test]
