@@ -109,6 +109,20 @@ impl Address {
         })
     }
 
+    /// Where a redirect with this `Location` may be followed to.
+    ///
+    /// # Errors
+    /// It leads to no address, or out of TLS.
+    pub fn follow(&self, location: &str) -> Result<Self, &'static str> {
+        match (self.scheme, self.join(location)) {
+            (_, None) => Err("it names no address on the web"),
+            (Scheme::Https, Some(next)) if next.scheme == Scheme::Http => {
+                Err("from TLS to a connection without")
+            }
+            (_, Some(next)) => Ok(next),
+        }
+    }
+
     /// The same with these pairs added to its query.
     #[must_use]
     pub fn with_query(&self, pairs: &[(&str, &str)]) -> Self {
@@ -249,6 +263,14 @@ mod tests {
         ] {
             assert_eq!(here.join(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn no_redirect_leads_out_of_tls() {
+        let (tls, plain) = (address("https://r.example/"), address("http://r.example/"));
+        assert!(tls.follow("http://r.example/x").is_err() && tls.follow("").is_err());
+        assert!(tls.follow("https://other.example/x").is_ok() && tls.follow("/x").is_ok());
+        assert!(plain.follow("http://r.example/x").is_ok() && plain.follow("https://r.example/x").is_ok());
     }
 
     #[test]

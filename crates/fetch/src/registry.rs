@@ -185,17 +185,11 @@ impl<'a> Client<'a> {
             if !matches!(answer.code, 301 | 302 | 303 | 307 | 308) {
                 return Ok(answer);
             }
-            let redirect = |fault: &str| Fault::Redirect {
+            let next = address.follow(answer.header("location").unwrap_or_default());
+            let next = next.map_err(|fault| Fault::Redirect {
                 server: answer.server.clone(),
                 fault: fault.to_owned(),
-            };
-            let location = answer.header("location").unwrap_or_default();
-            let next = address
-                .join(location)
-                .ok_or_else(|| redirect("it names no address on the web"))?;
-            if address.scheme == Scheme::Https && next.scheme == Scheme::Http {
-                return Err(redirect("from TLS to a connection without"));
-            }
+            })?;
             address = next;
         }
         Err(Fault::Redirect {

@@ -19,7 +19,9 @@ Examples:
     vcontainer fetch --ca ca.crt --mirror registry.example=mirror.example:5000/copy \\
         --arch aarch64 registry.example/team/app:1.0@sha256:…
 
-Credentials are those of skopeo, podman and docker: `skopeo login registry.example` is enough.";
+Credentials are those of skopeo, podman and docker: `skopeo login registry.example` is enough.
+http_proxy, https_proxy, no_proxy, SSL_CERT_FILE and DOCKER_CONFIG mean what they mean elsewhere.
+docs/guide/fetch.md has the rest.";
 
 /// Options of `vcontainer fetch`.
 #[derive(Debug, ClapArgs)]

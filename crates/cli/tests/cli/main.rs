@@ -5,6 +5,7 @@
 mod bundle;
 mod docs;
 mod engine;
+mod fetch;
 mod fixture;
 // One reader of pages for all that run them.
 #[path = "../../../../e2e/src/guide.rs"]
