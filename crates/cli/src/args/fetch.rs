@@ -11,13 +11,13 @@ Examples:
     vcontainer fetch docker.io/library/redis:7
 
   Fetch that for a target, and bundle it:
-    vcontainer fetch docker.io/library/redis:7@sha256:… --arch aarch64 --output deploy
+    vcontainer fetch docker.io/library/redis:7@sha256:DIGEST --arch aarch64 --output deploy
     vcontainer bundle --rootfs rootfs --image docker.io/library/redis:7=deploy/redis-latest-oci \\
         docker.io/library/redis:7:docker:autostart
 
   From a registry of your own, with its own CA, and a mirror before it:
     vcontainer fetch --ca ca.crt --mirror registry.example=mirror.example:5000/copy \\
-        --arch aarch64 registry.example/team/app:1.0@sha256:…
+        --arch aarch64 registry.example/team/app:1.0@sha256:DIGEST
 
 Credentials are those of skopeo, podman and docker: `skopeo login registry.example` is enough.
 http_proxy, https_proxy, no_proxy, SSL_CERT_FILE and DOCKER_CONFIG mean what they mean elsewhere.
@@ -85,7 +85,7 @@ pub struct Fetch {
     #[arg(long, value_name = "FILE", help_heading = "Network")]
     pub ca: Vec<PathBuf>,
 
-    /// The registry HOST[:PORT] has no TLS (may be repeated); those on this computer are asked whether they have
+    /// This registry, with its port, has no TLS (may be repeated); those on this computer are asked whether they have
     #[arg(long, value_name = "HOST", help_heading = "Network")]
     pub plain_http: Vec<String>,
 
