@@ -71,7 +71,7 @@ impl Cache {
         }
     }
 
-    /// Reads a document. The inner error says that something else, or something larger, lies in its place.
+    /// Reads a document. The inner error says that something else lies in its place.
     pub fn read(&self, digest: Digest, limit: u64) -> Result<Option<Result<Vec<u8>, Damaged>>, Error> {
         let Some(file) = self.open(digest)? else {
             return Ok(None);
@@ -80,7 +80,11 @@ impl Cache {
         file.take(limit + 1)
             .read_to_end(&mut bytes)
             .at("reading", &self.path(digest))?;
-        let right = bytes.len() as u64 <= limit && Digest::of(&bytes) == digest;
+        if bytes.len() as u64 > limit {
+            let path = self.path(digest);
+            return Err(Error::NoDocument { path, limit });
+        }
+        let right = Digest::of(&bytes) == digest;
         Ok(Some(if right { Ok(bytes) } else { Err(Damaged) }))
     }
 
@@ -252,7 +256,10 @@ mod tests {
         cache.keep(&partial, digest).unwrap();
         assert!(cache.has(digest, 5).unwrap() && !cache.has(digest, 4).unwrap());
         assert_eq!(cache.read(digest, 5).unwrap().unwrap().unwrap(), b"hello");
-        assert!(cache.read(digest, 4).unwrap().unwrap().is_err());
+        assert!(matches!(
+            cache.read(digest, 4),
+            Err(Error::NoDocument { limit: 4, .. })
+        ));
         let mut longer = cache.partial(digest).unwrap().unwrap();
         longer.append(b"hello, world").unwrap();
         drop(longer);

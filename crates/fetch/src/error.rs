@@ -89,6 +89,16 @@ pub enum Error {
         /// What there is.
         available: Vec<Platform>,
     },
+    /// A blob that is no document.
+    #[error(
+        "`{}` has more than {limit} bytes, so it is neither manifest nor configuration: is the digest right?", path.display()
+    )]
+    NoDocument {
+        /// The file in the cache.
+        path: PathBuf,
+        /// How many bytes a document may have.
+        limit: u64,
+    },
     /// A file of credentials that cannot be read as one.
     #[error("the credentials in `{}` cannot be used: {fault}", path.display())]
     AuthFile {

@@ -96,7 +96,10 @@ impl<'a> Client<'a> {
                 let (result, further) = attempt(place);
                 let fault = match result {
                     Ok(found) => return Ok(found),
-                    Err(Fault::Here(error)) => return Err(*error),
+                    // A mirror's own login is no reason to give up.
+                    Err(Fault::Here(error)) if is_last || !matches!(*error, Error::Helper { .. }) => {
+                        return Err(*error);
+                    }
                     Err(fault) => fault,
                 };
                 failures = if further { 1 } else { failures + 1 };

@@ -24,17 +24,21 @@ use server::{Reply, Seen, Server};
 
 /// Remembers what it is told.
 #[derive(Default)]
-struct Notes(Mutex<Vec<String>>);
+struct Notes {
+    told: Mutex<Vec<String>>,
+    /// Ends the work when the layout is begun.
+    ends_it: bool,
+}
 
 impl Observer for Notes {
     fn event(&self, event: Event<'_>) {
         if !matches!(event, Event::Received(_)) {
-            self.0.lock().unwrap().push(format!("{event:?}"));
+            self.told.lock().unwrap().push(format!("{event:?}"));
         }
     }
 
     fn interrupted(&self) -> bool {
-        false
+        self.ends_it && self.told.lock().unwrap().iter().any(|note| note == "Writing")
     }
 }
 
@@ -146,7 +150,7 @@ impl Bench {
     }
 
     fn notes(&self, part: &str) -> usize {
-        let notes = self.notes.0.lock().unwrap();
+        let notes = self.notes.told.lock().unwrap();
         notes.iter().filter(|note| note.contains(part)).count()
     }
 }

@@ -7,18 +7,19 @@ use anyhow::Result;
 use e2e::registry::{Access, HostRegistry};
 
 use crate::bench::{Bench, NAME, is_error};
+use crate::relay::Relay;
 
 /// `user` with the password `hunter2`, as htpasswd writes it.
 const USERS: &str = "user:$2b$04$e3sgWBKnZJo4pNEui.2fOOEg26oRl1J6Y7DD.iuhWOzm.k26Cu47y\n";
 /// The same as files of credentials have it.
 const AUTH: &str = "dXNlcjpodW50ZXIy";
 
-/// A CA (`tmp/ca.crt`), and a certificate with its key for `localhost`.
+/// A CA (`tmp/ca.crt`), and a certificate with its key for `localhost` and `registry.test`.
 fn certificate(bench: &Bench) -> Result<(PathBuf, PathBuf)> {
     bench.person.write(
         "tmp/ca.cnf",
         "[req]\ndistinguished_name=dn\nx509_extensions=ca\nprompt=no\n[dn]\nCN=test CA\n[ca]\nbasicConstraints=critical,CA:TRUE\n\
-         keyUsage=keyCertSign\n[server]\nsubjectAltName=DNS:localhost\n",
+         keyUsage=keyCertSign\n[server]\nsubjectAltName=DNS:localhost,DNS:registry.test\n",
     )?;
     let openssl = |words: &[&str]| {
         let at = |word: &&str| word.replace("@", &format!("{}/", bench.person.path("tmp").display()));
@@ -142,6 +143,35 @@ pub fn tls() -> Result<()> {
     bench.person.write(&format!("{folder}/own.crt"), fs::read(&ca)?)?;
     bench.fetch(&words).args(["--cache=3", "--output=3"]).output()?;
     bench.check("3/app-1-oci", "aarch64")
+}
+
+pub fn proxy() -> Result<()> {
+    let bench = Bench::new()?;
+    drop(bench.registry()?);
+    let access = Access {
+        tls: Some(certificate(&bench)?),
+        users: None,
+    };
+    let registry = HostRegistry::start_with(&bench.person, &access)?;
+    let proxy = Relay::proxy(registry.port())?;
+    let reference = format!("registry.test/{NAME}:1@{}", bench.index);
+    let words = [reference.as_str(), "--arch=aarch64", "--ca=../tmp/ca.crt"];
+    let address = format!("http://127.0.0.1:{}", proxy.port);
+    bench.fetch(&words).env("HTTPS_PROXY", &address).output()?;
+    bench.check("app-1-oci", "aarch64")?;
+    // One that says no, and one that must not be asked.
+    let other = [
+        &format!("other.test/{NAME}@{}", bench.index),
+        "--cache=none",
+        "--tries=1",
+    ];
+    let refused = bench.fetch(&other).env("https_proxy", &address);
+    is_error(&refused.outcome()?, &["the proxy for other.test cannot be used"])?;
+    let direct = bench
+        .fetch(&other)
+        .env("https_proxy", &address)
+        .env("no_proxy", ".test");
+    is_error(&direct.outcome()?, &["the connection to other.test failed"])
 }
 
 pub fn passwords() -> Result<()> {

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         whole::docker_manifests,
     );
     trials.anywhere("access::tls_with_a_ca_of_its_own", access::tls);
+    trials.anywhere("access::tls_through_a_proxy", access::proxy);
     trials.anywhere("access::passwords", access::passwords);
     trials.anywhere("cut::killed_and_gone_on_with", cut::killed);
     trials.anywhere("cut::ctrl_c_leaves_what_can_be_gone_on_with", cut::interrupted);

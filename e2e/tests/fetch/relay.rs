@@ -19,6 +19,15 @@ pub struct Relay {
 impl Relay {
     /// After `most` bytes nothing more comes from the registry.
     pub fn start(to: u16, most: u64) -> Result<Self> {
+        Self::begin(to, most, |_| Ok(()))
+    }
+
+    /// A proxy that makes tunnels to that port, wherever they should go.
+    pub fn proxy(to: u16) -> Result<Self> {
+        Self::begin(to, u64::MAX, tunnel)
+    }
+
+    fn begin(to: u16, most: u64, greet: fn(&mut TcpStream) -> std::io::Result<()>) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").context("listening")?;
         let relay = Self {
             port: listener.local_addr()?.port(),
@@ -26,7 +35,10 @@ impl Relay {
         };
         let count = Arc::clone(&relay.count);
         thread::spawn(move || {
-            for client in listener.incoming().flatten() {
+            for mut client in listener.incoming().flatten() {
+                if greet(&mut client).is_err() {
+                    continue;
+                }
                 let Ok(registry) = TcpStream::connect(("127.0.0.1", to)) else {
                     return;
                 };
@@ -46,6 +58,20 @@ impl Relay {
 
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::SeqCst)
+    }
+}
+
+/// Reads the request for a tunnel, byte by byte: what comes after it is for the other end.
+fn tunnel(client: &mut TcpStream) -> std::io::Result<()> {
+    let mut request = Vec::new();
+    let mut byte = [0];
+    while !request.ends_with(b"\r\n\r\n") {
+        client.read_exact(&mut byte)?;
+        request.extend(byte);
+    }
+    match request.starts_with(b"CONNECT registry.test:443 ") {
+        true => client.write_all(b"HTTP/1.1 200 OK\r\n\r\n"),
+        false => client.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"),
     }
 }
 

@@ -54,6 +54,14 @@ fn a_platform_is_chosen_or_told() {
         error.contains("no image for linux/riscv64, only for: linux/amd64"),
         "{error}"
     );
+    // The digest of a layer, which the cache may have, is no image.
+    bench.change = |request| request.digest = super::Image::new().layer.unwrap();
+    let error = told(&bench.fetch(&server).unwrap_err());
+    assert!(
+        error.contains("answers 404") || error.contains("cannot be used"),
+        "{error}"
+    );
+    bench.change = |_| {};
     // The digest of one manifest needs no platform, and a wrong one is an error.
     let mut request = bench.request(&server);
     bench.network.plain_http = BTreeSet::from([server.authority()]);

@@ -237,7 +237,19 @@ fn silence_is_not_waited_for_without_end() {
         },
     );
     bench.fetch(&server).unwrap();
-    assert_eq!(bench.notes("TimedOut"), 5, "{:?}", bench.notes.0);
+    assert_eq!(bench.notes("TimedOut"), 5, "{:?}", bench.notes.told);
+}
+
+#[test]
+fn who_gives_up_leaves_nothing_but_the_cache() {
+    let mut bench = Bench::new();
+    let server = bench.serve(|_, _| None);
+    bench.notes.ends_it = true;
+    assert!(matches!(bench.fetch(&server), Err(Error::GivenUp)));
+    let seen = server.seen().len();
+    bench.notes.ends_it = false;
+    bench.fetch(&server).unwrap();
+    assert_eq!(server.seen().len(), seen);
 }
 
 #[test]

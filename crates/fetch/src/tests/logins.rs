@@ -139,6 +139,25 @@ fn what_is_public_needs_no_helper() {
 }
 
 #[test]
+fn a_mirror_that_only_a_helper_can_use_is_passed_over() {
+    let mut bench = Bench::new();
+    let mirror = Server::start(|_, _| Reply::new(401, "").with("WWW-Authenticate", "Basic"));
+    let own = bench.serve(|_, _| None);
+    bench.credentials(&format!(
+        r#"{{"credHelpers": {{"{}": "gcloud"}}}}"#,
+        mirror.authority()
+    ));
+    let mut request = bench.request(&own);
+    request.mirrors = vec![
+        format!("{}={}", own.authority(), mirror.authority())
+            .parse()
+            .unwrap(),
+    ];
+    crate::fetch(&request, &bench.network, &bench.notes).unwrap();
+    assert_eq!(mirror.asked("/v2/team").len(), 1);
+}
+
+#[test]
 fn an_identity_token_is_exchanged() {
     let mut bench = Bench::new();
     let service = Server::start(|seen, _| match seen.body.contains("refresh_token=hunter2") {
