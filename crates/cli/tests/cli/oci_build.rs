@@ -369,7 +369,7 @@ fn wrong_input_is_one_error_and_nothing_is_written() {
 fn what_cannot_be_read_or_written_is_told() {
     let bench = bench();
     if !is_root() {
-        fs::set_permissions(bench.path("rootfs/etc/conf"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(bench.path("rootfs/etc/conf"), fs::Permissions::from_mode(0o000)).unwrap();
         let words = ["--arch", "aarch64", "--rootfs", "rootfs", "--no-layer-cache"];
         let ran = build(
             &bench,
