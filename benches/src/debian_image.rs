@@ -18,7 +18,7 @@ use crate::layout::{self, Compression, Layer};
 const RECIPE_VERSION: u32 = 1;
 
 /// The packages of each layer, on top of those of the layers below.
-const LAYERS: [&[&str]; 3] = [
+pub(crate) const LAYERS: [&[&str]; 3] = [
     &[
         "base-files",
         "base-passwd",

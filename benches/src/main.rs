@@ -1,12 +1,13 @@
 //! Comparisons of speed and memory, with the targets of the project beside them. For people to read: nothing here fails
 //! because something is slow.
 //!
-//! `benches [machine] [speed] [memory] [linearity] [second] [--rounds N]`; no word means all of them.
+//! `benches [machine] [images] [speed] [memory] [linearity] [second] [--rounds N]`; no word means all of them.
 
 mod contest;
 mod debian_image;
 mod generated;
 mod growth;
+mod images;
 mod layout;
 mod machine;
 mod program;
@@ -22,7 +23,7 @@ use crate::layout::Compression;
 /// Rounds that are counted, unless `--rounds` says otherwise.
 const ROUNDS: usize = 5;
 
-const PARTS: &[&str] = &["machine", "speed", "memory", "linearity", "second"];
+const PARTS: &[&str] = &["machine", "images", "speed", "memory", "linearity", "second"];
 
 fn main() -> Result<()> {
     let mut rounds = ROUNDS;
@@ -46,6 +47,9 @@ fn main() -> Result<()> {
     if privilege::can_run_engines().is_err() {
         println!("skipped: other comparisons need root, for the engines and for the owners of files");
         return Ok(());
+    }
+    if wanted("images") {
+        images::measure(&DebianImage::get()?, rounds)?;
     }
     if wanted("speed") {
         let image = DebianImage::get()?;

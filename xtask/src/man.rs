@@ -143,6 +143,12 @@ mod tests {
                 "vcontainer-guest.1",
                 "vcontainer-inspect.1",
                 "vcontainer-oci-build.1",
+                "vcontainer-oci-cache-list.1",
+                "vcontainer-oci-cache-lookup.1",
+                "vcontainer-oci-cache-prune.1",
+                "vcontainer-oci-cache-save.1",
+                "vcontainer-oci-cache-verify.1",
+                "vcontainer-oci-cache.1",
                 "vcontainer-oci-diff.1",
                 "vcontainer-oci-extract.1",
                 "vcontainer-oci-index.1",
@@ -173,7 +179,12 @@ mod tests {
                     mentions(&page, &format!("--{option}")),
                     "no --{option} in:\n{page}"
                 );
+                let is_deep = sub.get_display_name().unwrap().matches('-').count() > 2;
                 for (shell, text) in &completions {
+                    // clap's generator for fish knows two levels of commands.
+                    if is_deep && shell.ends_with(".fish") {
+                        continue;
+                    }
                     // fish writes `-l rootfs`.
                     let known =
                         mentions(text, &format!("--{option}")) || mentions(text, &format!("-l {option}"));
@@ -197,6 +208,12 @@ mod tests {
             "vcontainer-inspect.1",
             "vcontainer-oci.1",
             "vcontainer-oci-build.1",
+            "vcontainer-oci-cache.1",
+            "vcontainer-oci-cache-list.1",
+            "vcontainer-oci-cache-lookup.1",
+            "vcontainer-oci-cache-prune.1",
+            "vcontainer-oci-cache-save.1",
+            "vcontainer-oci-cache-verify.1",
             "vcontainer-oci-diff.1",
             "vcontainer-oci-extract.1",
             "vcontainer-oci-index.1",

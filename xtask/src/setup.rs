@@ -16,6 +16,7 @@ const PACKAGES: &[(&str, &str)] = &[
         "verifies the packages of the Debian root filesystems",
     ),
     ("docker-registry", "what is fetched and pulled from in tests"),
+    ("faketime", "tells a build another time in a test"),
     ("fakeroot", "lets an ordinary user write owners and devices"),
     ("gcc", "links the tests and compiles the zstd library"),
     ("libc6-dev", "links the tests and compiles the zstd library"),

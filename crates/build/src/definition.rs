@@ -296,4 +296,21 @@ mod tests {
             "layer `a:files:/b`: there is another layer `a`: names are unique"
         );
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_written_is_read_or_refused(text in "[a-z:+/.{}-]{0,40}|\\PC{0,60}") {
+            if let Ok(definition) = text.parse::<Definition>() {
+                proptest::prop_assert_eq!(definition.to_string(), text);
+                let again = definition.public_text();
+                proptest::prop_assert!(again.starts_with(&definition.name));
+            }
+        }
+
+        #[test]
+        fn names_of_packages_are_told_apart(names in proptest::collection::vec("[a-z][a-z0-9.-]{0,5}[a-z0-9](\\+\\+)?[0-9]?", 1..5)) {
+            let definition = Definition::new("layer", "packages", &names).unwrap();
+            proptest::prop_assert_eq!(definition.content, LayerContent::Packages(names));
+        }
+    }
 }

@@ -62,11 +62,17 @@ pub(crate) fn complaint(stderr: &[u8]) -> String {
         .map(str::trim)
         .filter(|line| !line.is_empty())
         .collect();
-    let errors: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("E: ")).collect();
+    let errors: Vec<&str> = lines.iter().filter_map(|line| error(line)).collect();
     let chosen = if errors.is_empty() { &lines } else { &errors };
     if chosen.is_empty() {
         "it said nothing".to_owned()
     } else {
         chosen.join("; ")
     }
+}
+
+/// The text of an error, behind what apt and dpkg-deb put before it.
+fn error(line: &str) -> Option<&str> {
+    line.strip_prefix("E: ")
+        .or_else(|| line.strip_prefix("dpkg-deb: error: "))
 }

@@ -171,7 +171,7 @@ pub fn another_package_manager(pretender: &[&str]) -> Result<()> {
             // Debian's pseudo keeps its database where these say.
             command = command
                 .env("PSEUDO_PREFIX", "/usr")
-                .env("PSEUDO_LOCALSTATEDIR", &person.path("tmp").display().to_string());
+                .env("PSEUDO_LOCALSTATEDIR", person.path("tmp").display().to_string());
         }
         command.output()
     };

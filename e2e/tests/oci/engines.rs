@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::Result;
+use e2e::apt;
 use e2e::debian::Suite;
 use e2e::docker::{Docker, Store};
 use e2e::engine::Engine;
@@ -11,6 +12,9 @@ use e2e::podman::Podman;
 use e2e::tool::{self, Target};
 
 use crate::content;
+
+/// The release whose engines run an image of packages, too: one is enough to see that they take it.
+const PACKAGES: Suite = Suite::Trixie;
 
 /// A target that has the image `app`, which stands on `base`.
 fn target(suite: Suite, engine: &str) -> Result<Target> {
@@ -54,15 +58,33 @@ fn target(suite: Suite, engine: &str) -> Result<Target> {
             .args(words)
             .output()?;
     }
+    let mut entries = vec![format!("app:{engine}")];
+    if suite == PACKAGES {
+        tool::vcontainer(&["oci", "build", "--arch", "x86_64", "--quiet", "--no-layer-cache"])?
+            .directory(images)
+            .args([
+                "--suite",
+                "trixie",
+                "--mirror",
+                &apt::mirror()?,
+                "--package-cache",
+                "packages",
+            ])
+            .args([
+                "--layer",
+                "base:packages:base-files",
+                "--layer",
+                "shell:packages:busybox",
+            ])
+            .args(["--layer", "app:packages:curl", "--cmd", "curl --version", "tools"])
+            .output()?;
+        entries.push(format!("tools:{engine}"));
+    }
     let target = Target::new(suite)?;
-    let entry = format!("app:{engine}");
-    target.bundle(&[
-        "--arch",
-        "x86_64",
-        "--images",
-        &images.display().to_string(),
-        &entry,
-    ])?;
+    let place = images.display().to_string();
+    let mut words = vec!["--arch", "x86_64", "--images", &place];
+    words.extend(entries.iter().map(String::as_str));
+    target.bundle(&words)?;
     Ok(target)
 }
 
@@ -105,16 +127,43 @@ fn questions(engine: &impl Engine) -> Result<()> {
     Ok(())
 }
 
+/// An image of real packages, each layer with a step of its own in the history.
+fn of_packages(engine: &impl Engine) -> Result<()> {
+    let version = engine.run("tools", &[])?;
+    anyhow::ensure!(version.starts_with("curl "), "{version}");
+    assert_eq!(engine.run("tools", &["busybox", "echo", "a b"])?, "a b\n");
+    let history = engine.cli(&["history", "--no-trunc", "--format", "{{.CreatedBy}}", "tools"])?;
+    let steps: Vec<&str> = history.lines().collect();
+    let expected = [
+        "app:packages:curl",
+        "shell:packages:busybox",
+        "base:packages:base-files",
+    ];
+    assert_eq!(
+        steps,
+        expected.map(|layer| format!("vcontainer oci build: {layer}"))
+    );
+    Ok(())
+}
+
 pub fn docker(suite: Suite) -> Result<()> {
     let target = target(suite, "docker")?;
     let machine = target.machine().start()?;
     let docker = Docker::start(&machine, Store::Overlay2)?;
     questions(&docker)?;
+    if suite == PACKAGES {
+        of_packages(&docker)?;
+    }
     docker.stop()
 }
 
 pub fn podman(suite: Suite) -> Result<()> {
     let target = target(suite, "podman")?;
     let machine = target.machine().start()?;
-    questions(&Podman::new(&machine)?)
+    let podman = Podman::new(&machine)?;
+    questions(&podman)?;
+    if suite == PACKAGES {
+        of_packages(&podman)?;
+    }
+    Ok(())
 }

@@ -238,5 +238,33 @@ fn other_sources(user: &User, image: &Image) -> Result<()> {
     let cat = ["vrun", "imported:latest", "/bin/busybox", "cat", "/from-vimport"];
     user.prints(&cat, "this is from-vimport\n")?;
     user.prints(&["vrun", "program:1", "echo", "x y"], "x y\n")?;
+    of_packages(user)?;
     user.prints(&["ps", "-aq"], "")
+}
+
+/// An image of real packages, in layers, with health check and volume.
+fn of_packages(user: &User) -> Result<()> {
+    let mut build = user.person.command("vcontainer");
+    if let Ok(mirror) = std::env::var("VCONTAINER_MIRROR") {
+        build = build.env("VCONTAINER_MIRROR", &mirror);
+    }
+    build
+        .args(["oci", "build", "--quiet", "--arch", user.arch.name()])
+        .args(["--suite", "trixie", "--layer", "base:packages:base-files+netbase"])
+        .args([
+            "--layer",
+            "shell:packages:busybox",
+            "--env",
+            "GREETING=good morning",
+        ])
+        .args(["--health-cmd", "true", "--volume", "/data", "--cmd", "busybox sh"])
+        .arg("packaged")
+        .output()?;
+    user.call(&["vimport", "packaged-latest-oci", "packaged:1"])?
+        .success()?;
+    let script = "echo $GREETING; busybox grep ^NAME= /etc/os-release; busybox test -s /etc/protocols";
+    user.prints(
+        &["vrun", "packaged:1", "busybox", "sh", "-euc", script],
+        "good morning\nNAME=\"Debian GNU/Linux\"\n",
+    )
 }

@@ -48,6 +48,10 @@ fn run(bench: &Bench, commands: &str) -> (i32, String) {
     let output = clean(&mut shell)
         .args(["-euc", &format!("exec 2>&1\n{commands}")])
         .env("PATH", format!("{}:{path}", program.display()))
+        // What a page finds in caches must not depend on who has read it before.
+        .env("HOME", bench.path("home"))
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("XDG_DATA_HOME")
         .current_dir(bench.path(""))
         .output()
         .unwrap_or_else(|error| panic!("cannot run {:?}: {error}", shell.get_program()));

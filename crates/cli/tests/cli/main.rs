@@ -11,5 +11,6 @@ mod fixture;
 #[path = "../../../../e2e/src/guide.rs"]
 mod guide;
 mod inspect;
+mod oci_build;
 mod oci_tools;
 mod wrong_input;

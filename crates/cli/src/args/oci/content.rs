@@ -80,7 +80,7 @@ pub struct LayerArgs {
     #[arg(long, value_name = "KIND", help_heading = "Output")]
     pub compression: Option<CompressionArg>,
 
-    /// How hard to compress: 1 to 9 for gzip, 1 to 19 for zstd [default: 6, 3]
+    /// How hard to compress: 1 to 9 for gzip, 1 to 19 for zstd [default: 3]
     #[arg(long, value_name = "NUMBER", help_heading = "Output")]
     pub level: Option<i32>,
 
