@@ -154,7 +154,7 @@ mod tests {
                 .find(&request(remote))
                 .unwrap_err()
                 .to_string()
-                .contains("skopeo copy")
+                .contains("vcontainer fetch")
         );
         places.given.insert(Source::parse(remote).unwrap(), "x".into());
         assert_eq!(
