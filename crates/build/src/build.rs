@@ -16,7 +16,7 @@ use crate::key::Key;
 use crate::layer;
 use crate::layout::{Descriptor, LayoutWriter, copy_layers};
 use crate::offer::{self, Offer};
-use crate::packages::{Packages, without_links_over, without_state};
+use crate::packages::{Packages, respect, without_state};
 use crate::request::{Event, Request};
 use crate::scan;
 use crate::tree::Tree;
@@ -205,7 +205,7 @@ impl<'a, 'b> Work<'a, 'b> {
                         packages: &unpacked.with_scripts,
                     });
                 }
-                without_links_over(self.below.tree()?, &mut unpacked.tree);
+                respect(self.below.tree()?, &mut unpacked);
                 without_state(&mut unpacked.tree);
                 self.packages.add(&installed);
                 Ok((unpacked.tree, Some(installed.as_str().as_bytes().to_vec())))
