@@ -54,6 +54,7 @@ const NAMED: usize = 3;
 /// Nothing has been changed at its place then.
 pub fn build(request: &Request<'_>, tell: &mut dyn FnMut(Event<'_>)) -> Result<Built, Error> {
     definition::check(request.layers)?;
+    request.settings.check()?;
     if let Some(base) = request.base {
         check_platform(base, request.platform)?;
     }
@@ -175,7 +176,15 @@ impl<'a, 'b> Work<'a, 'b> {
                 objects: layer.objects,
                 state: state.as_deref().map(Digest::of),
             };
-            cache.save(&key, &entry, &self.writer.blob(layer.digest), state.as_deref())?;
+            let saved = cache.save(&key, &entry, &self.writer.blob(layer.digest), state.as_deref());
+            match saved {
+                // The layer is right; somebody else's cache is in a state that they must mend.
+                Err(error) if error.is_permission() => (self.tell)(Event::NotSaved {
+                    layer: &definition.name,
+                    error: &error,
+                }),
+                saved => saved?,
+            }
             self.chain = key.full();
         }
         Ok(())
@@ -243,7 +252,8 @@ impl<'a, 'b> Work<'a, 'b> {
 
     fn forget(&mut self, cache: &Cache, damage: &Damage) {
         (self.tell)(Event::Damaged(damage));
-        cache.remove(&damage.directory);
+        // What has to stay is told when the layer cannot be saved.
+        let _ = cache.remove(&damage.directory);
     }
 
     fn use_hit(&mut self, definition: &Definition, hit: Hit, key: Key) {

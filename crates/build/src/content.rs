@@ -18,7 +18,7 @@ pub(crate) fn selected(root: &Tree, paths: &[TreePath], directories: bool) -> Re
         if directories {
             // A link to a directory stands for it.
             while let Some(Kind::Symlink(_)) = root.get(&real).map(|node| &node.kind) {
-                let inside = place(root, &real.join(b"."));
+                let inside = place(root, &real.join(b"any")).and_then(|path| path.parent());
                 insert_with_parents(&mut tree, root, &real);
                 match inside.filter(|inside| *inside != real) {
                     Some(inside) => real = inside,

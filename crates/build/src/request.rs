@@ -10,6 +10,7 @@ use crate::cache::{Cache, Damage};
 use crate::compress::Method;
 use crate::config::Settings;
 use crate::definition::Definition;
+use crate::error::Error;
 use crate::key::{Inputs, Key, Subject};
 use crate::layer::Times;
 use crate::tree::Tree;
@@ -104,6 +105,13 @@ pub enum Event<'a> {
         layer: &'a str,
         /// Its key.
         key: Key,
+    },
+    /// A layer cannot be put into the cache, which belongs to somebody else.
+    NotSaved {
+        /// Its name.
+        layer: &'a str,
+        /// What is wrong.
+        error: &'a Error,
     },
     /// An entry of the cache cannot be used: the layer is made again.
     Damaged(&'a Damage),

@@ -293,6 +293,8 @@ impl Apt {
             "--print-uris",
             "--yes",
             "--no-install-recommends",
+            // What is below a layer cannot be taken away.
+            "--no-remove",
             "--",
         ]);
         let output = APT_GET.output(command.args(packages))?;
@@ -300,10 +302,13 @@ impl Apt {
         if output.status.success() {
             return Ok(text.into_owned());
         }
+        let is_reason = |line: &&str| {
+            line.starts_with("The following packages have unmet") || line.contains(" is a virtual package")
+        };
         let detail: Vec<&str> = text
             .lines()
-            .skip_while(|line| !line.starts_with("The following packages have unmet"))
-            .skip(1)
+            .skip_while(|line| !is_reason(line))
+            .filter(|line| !line.starts_with("The following packages have unmet"))
             .map(str::trim)
             .collect();
         let said = [complaint(&output.stderr), detail.join(" ")]
@@ -357,6 +362,8 @@ impl Apt {
             "--download-only",
             "--yes",
             "--no-install-recommends",
+            // What is below a layer cannot be taken away.
+            "--no-remove",
             "--",
         ]);
         let mut child = command
