@@ -12,5 +12,6 @@ mod fixture;
 mod guide;
 mod inspect;
 mod oci_build;
+mod oci_feed;
 mod oci_tools;
 mod wrong_input;
