@@ -43,7 +43,7 @@ pub fn write(layout: &Path, inside: Option<&str>, times: Times, target: &Path) -
     let times = Times {
         epoch: Some(times.epoch.unwrap_or(0)),
     };
-    let file = layer::write(&tree, times, Method::plain(), 1, folder_of(target))?.file;
+    let file = layer::write(&tree, times, Method::plain(), 1, folder_of(target), &|| false)?.file;
     file.as_file()
         .set_permissions(Permissions::from_mode(0o644))
         .at("setting the mode of", target)?;

@@ -289,6 +289,7 @@ impl<'a, 'b> Work<'a, 'b> {
             request.method,
             request.threads,
             self.writer.directory(),
+            request.is_given_up,
         )?;
         let written = Written {
             digest: layer.digest,

@@ -46,6 +46,9 @@ pub enum Error {
         /// What is wrong.
         source: Box<Error>,
     },
+    /// Somebody wanted the work to end.
+    #[error("the work was given up")]
+    GivenUp,
     /// Something in a layer cannot be used.
     #[error("layer `{definition}` cannot be made")]
     Layer {

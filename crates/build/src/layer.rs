@@ -73,6 +73,7 @@ pub fn write(
     method: Method,
     threads: usize,
     directory: &Path,
+    is_given_up: &dyn Fn() -> bool,
 ) -> Result<Layer, Error> {
     let file = NamedTempFile::new_in(directory).at("making a temporary file in", directory)?;
     let doing = "writing the layer into";
@@ -83,6 +84,9 @@ pub fn write(
     let mut first_names: BTreeMap<Link, TreePath> = BTreeMap::new();
     let mut buffer = vec![0; 1 << 18];
     for (path, node) in tree.iter() {
+        if is_given_up() {
+            return Err(Error::GivenUp);
+        }
         check(path, node)?;
         let mut content = None;
         let kind = match &node.kind {

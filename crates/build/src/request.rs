@@ -33,6 +33,8 @@ pub struct Request<'a> {
     pub inputs: &'a Inputs,
     /// Where finished layers are kept.
     pub cache: Option<&'a Cache>,
+    /// Whether the work is to be given up: asked again and again.
+    pub is_given_up: &'a dyn Fn() -> bool,
     /// How it is run.
     pub settings: &'a Settings,
     /// What it is for.

@@ -60,6 +60,7 @@ impl Bench {
                 states: &BTreeMap::new(),
                 inputs: &Inputs::default(),
                 cache: None,
+                is_given_up: &|| false,
                 settings: &Settings::default(),
                 platform: &Platform::new("linux", "arm64", None),
                 method: Method::new(Compression::Gzip, None).unwrap(),
@@ -302,7 +303,8 @@ fn a_file_that_changes_meanwhile_is_told() {
     for text in ["after it was looked at", "short"] {
         bench.write("root/a", text);
         let method = Method::new(Compression::None, None).unwrap();
-        let error = layer::write(&tree, Times::default(), method, 1, Path::new("/tmp")).unwrap_err();
+        let error =
+            layer::write(&tree, Times::default(), method, 1, Path::new("/tmp"), &|| false).unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(
             error.to_string().contains("root/a") && source == "it has changed while it was read",
@@ -517,7 +519,7 @@ fn one_file_of_several_names_is_written_once() {
         tree.insert(clean(name), node.clone());
     }
     let method = Method::new(Compression::None, None).unwrap();
-    let layer = layer::write(&tree, Times::default(), method, 1, &bench.path("")).unwrap();
+    let layer = layer::write(&tree, Times::default(), method, 1, &bench.path(""), &|| false).unwrap();
     // Three headers, one block of content, two at the end.
     assert_eq!(layer.unpacked, 512 * 6);
 }

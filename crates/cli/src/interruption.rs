@@ -84,6 +84,18 @@ impl Interruption {
         }
     }
 
+    /// Does work that looks for signals itself. An error of work that a signal has ended is that signal.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub fn while_writing<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        drop(self.begin_writing());
+        match (work(), self.signal()) {
+            (Err(_), Some(interrupted)) => Err(interrupted.into()),
+            (done, _) => done,
+        }
+    }
+
     /// The signal that asks for an end of the work.
     #[must_use]
     pub fn signal(&self) -> Option<Interrupted> {

@@ -72,6 +72,7 @@ impl Bench {
                 states: &BTreeMap::new(),
                 inputs: &Inputs::default(),
                 cache: None,
+                is_given_up: &|| false,
             },
             &mut |_| (),
         )

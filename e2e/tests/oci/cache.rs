@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::person::Person;
 use e2e::process::Command;
 use e2e::random::Random;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How often a build is killed.
 const KILLS: usize = 12;
@@ -92,6 +93,48 @@ pub fn killed_at_any_moment() -> Result<()> {
         }
         fs::remove_dir_all(person.path("work/output"))?;
     }
+    Ok(())
+}
+
+/// Ctrl-C and kill: nothing of the build is left, and the status tells the signal.
+pub fn ended_by_a_signal() -> Result<()> {
+    let person = builder()?;
+    let start = Instant::now();
+    person
+        .command("vcontainer")
+        .args(words("cache", "expected"))
+        .output()?;
+    let whole = start.elapsed();
+    let mut ended = 0;
+    for share in [10, 30, 50, 70, 90] {
+        let cache = format!("cache-{share}");
+        // A group of its own, as a shell's job has.
+        let mut child = person
+            .unlimited("vcontainer")
+            .args(words(&cache, "output"))
+            .std()
+            .spawn()
+            .context("starting a build")?;
+        thread::sleep(whole * share / 100);
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("a process without a number")?, Signal::TERM)?;
+        let status = child.wait()?;
+        // It may have been done, or not have begun to watch.
+        let is_told = status.code() == Some(143);
+        ended += u32::from(is_told);
+        ensure!(is_told || status.success() || status.code().is_none(), "{status}");
+        for folder in [cache.as_str(), "output"] {
+            let path = person.path(format!("work/{folder}"));
+            if is_told && path.exists() {
+                let names = names(&path)?;
+                ensure!(
+                    names.iter().all(|name| !name.starts_with('.')),
+                    "{names:?} after {share}"
+                );
+            }
+        }
+    }
+    ensure!(ended > 0, "no build was ended");
     Ok(())
 }
 

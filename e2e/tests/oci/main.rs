@@ -40,6 +40,7 @@ fn main() -> ExitCode {
     trials.anywhere("readers::fakeroot_keeps_owners", readers::fakeroot_keeps_owners);
     trials.anywhere("reproducible::whoever_builds", reproducible::whoever_builds);
     trials.anywhere("cache::killed_at_any_moment", cache::killed_at_any_moment);
+    trials.anywhere("cache::ended_by_a_signal", cache::ended_by_a_signal);
     trials.anywhere("cache::twenty_at_once", cache::twenty_at_once);
     trials.anywhere("cache::fakeroot::another_package_manager", || {
         cache::another_package_manager(&["fakeroot"])

@@ -45,6 +45,7 @@ fn images(platforms: &[(&str, Option<&str>)]) -> (TempDir, Vec<Image>) {
                 states: &BTreeMap::new(),
                 inputs: &Inputs::default(),
                 cache: None,
+                is_given_up: &|| false,
             },
             &mut |_| (),
         )

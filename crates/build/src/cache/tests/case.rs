@@ -128,6 +128,7 @@ impl Bench {
             states: &states,
             inputs: &case.inputs,
             cache: Some(&self.cache),
+            is_given_up: &|| false,
             settings: &settings,
             platform: &case.platform,
             method: Method::new(case.compression, case.level).unwrap(),

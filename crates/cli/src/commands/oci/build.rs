@@ -11,6 +11,7 @@ use super::request::Prepared;
 use super::settings::settings;
 use super::work;
 use crate::args::OciBuild;
+use crate::interruption::Interruption;
 use crate::output::{bytes, columns, count, print};
 use crate::settings::given_source_date_epoch;
 
@@ -37,9 +38,13 @@ pub fn run(args: &OciBuild) -> Result<()> {
         }
         None => place.clone(),
     };
-    let request = prepared.request(&settings, tag, &annotations, &target);
-    let built = vcontainer_build::build(&request, &mut |event| work::show(event, args.quiet))
-        .with_context(|| format!("`{}` cannot be built", target.display()))?;
+    let interruption = Interruption::watch()?;
+    let is_given_up = || interruption.signal().is_some();
+    let request = prepared.request(&settings, tag, &annotations, &target, &is_given_up);
+    let built = interruption.while_writing(|| {
+        vcontainer_build::build(&request, &mut |event| work::show(event, args.quiet))
+            .with_context(|| format!("`{}` cannot be built", target.display()))
+    })?;
     let in_folder = |suffix: &str| format!("{name}-{tag}-{suffix}");
     if let Some(layout) = args.layout_name.as_ref().filter(|_| target != place) {
         link(output, &in_folder("oci"), layout)?;

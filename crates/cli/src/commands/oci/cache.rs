@@ -17,6 +17,7 @@ use crate::args::{
     CacheArgs, CacheList, CacheLookup, CachePrune, CacheSave, CacheVerify, Format, OciCache, OciCacheCommand,
 };
 use crate::commands::packages::{describe, own_directory};
+use crate::interruption::Interruption;
 use crate::output::{bytes, columns, count, print, tell, warn};
 
 /// Runs a command about the layer cache.
@@ -78,7 +79,7 @@ fn lookup(args: &CacheLookup) -> Result<()> {
     let prepared = Prepared::new(&args.layers)?;
     prepared.needs_cache()?;
     let (settings, annotations) = (Settings::default(), BTreeMap::new());
-    let request = prepared.request(&settings, "latest", &annotations, &args.layers.output);
+    let request = prepared.request(&settings, "latest", &annotations, &args.layers.output, &|| false);
     let found = vcontainer_build::lookup::lookup(&request, &mut |event| {
         if !args.quiet {
             tell(&format!("{}\n", describe(event)));
@@ -136,17 +137,21 @@ fn save(args: &CacheSave) -> Result<()> {
     let scratch = prepared.needs_cache()?.scratch()?;
     let (settings, annotations) = (Settings::default(), BTreeMap::new());
     let target = scratch.path().join("image");
-    let request = prepared.request(&settings, "latest", &annotations, &target);
+    let interruption = Interruption::watch()?;
+    let is_given_up = || interruption.signal().is_some();
+    let request = prepared.request(&settings, "latest", &annotations, &target, &is_given_up);
     let mut kept = BTreeSet::new();
-    vcontainer_build::build(&request, &mut |event| {
+    let mut tell = |event: Event<'_>| {
         match &event {
             Event::Hit { layer, .. } | Event::Saving { layer, .. } => drop(kept.insert((*layer).to_owned())),
             Event::NotSaved { layer, .. } => drop(kept.remove(*layer)),
             _ => {}
         }
         work::show(event, args.quiet);
-    })
-    .context("the layers cannot be saved")?;
+    };
+    interruption.while_writing(|| {
+        vcontainer_build::build(&request, &mut tell).context("the layers cannot be saved")
+    })?;
     let forgotten = request.layers.iter().find(|layer| !kept.contains(&layer.name));
     match forgotten {
         None => Ok(()),

@@ -134,6 +134,7 @@ impl Prepared {
         tag: &'a str,
         annotations: &'a BTreeMap<String, String>,
         target: &'a Path,
+        is_given_up: &'a dyn Fn() -> bool,
     ) -> Request<'a> {
         Request {
             root: self.root.as_ref(),
@@ -144,6 +145,7 @@ impl Prepared {
             states: &self.states,
             inputs: &self.inputs,
             cache: self.cache.as_ref(),
+            is_given_up,
             settings,
             platform: &self.platform,
             method: self.method,
