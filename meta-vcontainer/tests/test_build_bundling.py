@@ -1,0 +1,115 @@
+"""Root filesystems with containers, by the real bitbake command and the real tool."""
+
+import json
+import subprocess
+
+import pytest
+
+CONTAINER = 'inherit image image-oci\nIMAGE_INSTALL = "%s"\nOCI_IMAGE_CMD = "/bin/app"\n'
+HOST = """\
+inherit image
+IMAGE_INSTALL = "etc"
+IMAGE_FSTYPES = "tar"
+KERNELDEPMODDEPEND = ""
+KERNEL_DEPLOY_DEPEND = ""
+VCONTAINER_TARGET_CHECK = "0"
+"""
+
+
+@pytest.fixture
+def build(new_build, machine):
+    made = new_build(machine=machine)
+    made.package("app", {"/bin/app": "app"}, owner="33:44")
+    made.package("etc", {"/etc/hostname": "board"})
+    made.recipe("container-base", CONTAINER % "app")
+    made.recipe("myapp-container", CONTAINER % "app" + 'OCI_BASE_IMAGE = "container-base"\n')
+    return made
+
+
+def rootfs(build, name="host"):
+    """Names, owners and texts of the files in an image's tar."""
+    archive = build.deploy / ("%s-%s.rootfs.tar" % (name, build.machine))
+    listing = subprocess.run(["tar", "--numeric-owner", "-tvf", archive], check=True, capture_output=True, text=True).stdout
+    return {line.split(None, 5)[5].split(" -> ")[0].lstrip("."): line.split()[1] for line in listing.splitlines()}
+
+
+def text(build, path, name="host"):
+    archive = build.deploy / ("%s-%s.rootfs.tar" % (name, build.machine))
+    return subprocess.run(["tar", "-xOf", archive, "." + path], check=True, capture_output=True, text=True).stdout
+
+
+def repositories(build, name="host"):
+    return json.loads(text(build, "/var/lib/docker/image/overlay2/repositories.json", name))["Repositories"]
+
+
+def test_bundled_containers(build):
+    build.configure('BUNDLED_CONTAINERS = "container-base:docker myapp-container:podman:autostart container-base-latest-oci:docker"')
+    build.recipe("host", HOST)
+    build.bitbake("host")
+    files = rootfs(build)
+    assert "/var/lib/docker/image/overlay2/repositories.json" in files
+    assert "/etc/containers/systemd/myapp-container.container" in files
+    assert list(repositories(build)) == ["container-base"]
+    owners = {owner for path, owner in files.items() if path.endswith("/bin/app")}
+    assert owners == {"33/44"}
+    assert files["/var/lib/docker/"] == "0/0"
+
+
+def test_a_missing_container_says_what_to_do(build):
+    build.configure('BUNDLED_CONTAINERS = "vendor-image:docker:external"')
+    build.recipe("host", HOST)
+    output = build.bitbake("host", fails=True)
+    assert "MISSING CONTAINER: vendor-image" in output
+    assert str(build.deploy / "vendor-image-latest-oci") in output
+
+
+def test_service_files(build):
+    build.write("meta-test/recipes/files/myapp.service",
+                "[Service]\nExecStart=/usr/bin/docker run container-base:latest\n[Install]\nWantedBy=multi-user.target\n")
+    build.recipe("host", HOST + """
+SRC_URI += "file://myapp.service"
+BUNDLED_CONTAINERS = "container-base:docker:autostart"
+CONTAINER_SERVICE_FILE[container-base] = "${UNPACKDIR}/myapp.service"
+""")
+    build.bitbake("host")
+    unit = "/usr/lib/systemd/system/container-container-base.service"
+    unit = unit if unit in rootfs(build) else "/lib/systemd/system/container-container-base.service"
+    assert "ExecStart=/usr/bin/docker run container-base:latest" in text(build, unit)
+    # Another text: the image is made again.
+    build.write("meta-test/recipes/files/myapp.service",
+                "[Service]\nExecStart=/usr/bin/docker run --init container-base:latest\n[Install]\nWantedBy=multi-user.target\n")
+    build.bitbake("host")
+    assert "--init" in text(build, unit)
+
+
+def test_bundle_packages_are_merged(build):
+    build.write("meta-test/recipes/files/db.container", "[Container]\nImage=localhost/myapp-container:latest\n")
+    build.recipe("one-bundle_1.0", 'inherit container-bundle\nCONTAINER_BUNDLES = "container-base myapp-container:autostart"\n')
+    build.recipe("two-bundle_1.0", """
+inherit container-bundle
+CONTAINER_BUNDLE_RUNTIME = "podman"
+SRC_URI = "file://db.container"
+CONTAINER_BUNDLES = "myapp-container:always"
+CONTAINER_SERVICE_FILE[myapp-container] = "${UNPACKDIR}/db.container"
+""")
+    build.recipe("host", HOST + 'IMAGE_INSTALL += "one-bundle two-bundle"\nBUNDLED_CONTAINERS = "container-base:docker"\n')
+    build.bitbake("host")
+    files = rootfs(build)
+    assert not [path for path in files if "container-bundles" in path]
+    assert sorted(repositories(build)) == ["container-base", "myapp-container"]
+    assert "localhost/myapp-container" in text(build, "/etc/containers/systemd/myapp-container.container")
+
+
+def test_an_installed_bundle_is_enough(build):
+    """No BUNDLED_CONTAINERS: the package brings the tool along."""
+    build.recipe("one-bundle_1.0", 'inherit container-bundle\nCONTAINER_BUNDLES = "container-base:autostart"\n')
+    build.recipe("host", HOST + 'IMAGE_INSTALL += "one-bundle"\n')
+    build.bitbake("host")
+    assert list(repositories(build)) == ["container-base"]
+
+
+def test_remote_containers_without_digest(build):
+    build.recipe("remote-bundle_1.0", 'inherit container-bundle\nCONTAINER_BUNDLES = "docker.io/library/redis:7"\n')
+    output = build.bitbake("remote-bundle", fails=True)
+    assert 'CONTAINER_DIGESTS[docker.io_library_redis_7] = "sha256:..."' in output
+    assert "skopeo inspect docker://docker.io/library/redis:7 | jq -r '.Digest'" in output
