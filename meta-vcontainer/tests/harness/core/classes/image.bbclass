@@ -47,6 +47,8 @@ fakeroot python do_rootfs() {
     pm.write_index()
     pm.update()
     pm.install(d.getVar("PACKAGE_INSTALL").split())
+    # Images without package management do not keep its data.
+    pm.remove_packaging_data()
     for command in d.getVar("ROOTFS_POSTPROCESS_COMMAND").replace(";", " ").split():
         bb.build.exec_func(command, d)
 }

@@ -2,6 +2,7 @@
 installed is listed in /var/lib/opkg/status, which the tool knows as state of a package manager."""
 
 import os
+import shutil
 import subprocess
 
 import bb
@@ -47,4 +48,4 @@ class StubPM:
                 file.write(package + "\n")
 
     def remove_packaging_data(self):
-        os.remove(os.path.join(self.target_rootfs, STATUS))
+        shutil.rmtree(os.path.join(self.target_rootfs, os.path.dirname(STATUS)))
