@@ -8,7 +8,7 @@ inherit container-common
 BUNDLED_CONTAINERS ?= ""
 
 # "0" bundles into a root filesystem that has no engine or no systemd yet.
-VCONTAINER_TARGET_CHECK ?= "1"
+VCONTAINER_TARGET_CHECK ??= "1"
 
 # overlay2 or containerd; empty for the tool's default.
 VCONTAINER_DOCKER_STORE ?= ""

@@ -4,6 +4,10 @@ PROVIDES += "virtual/fakeroot-native"
 do_install() {
     install -d ${D}${bindir} ${D}${sysconfdir}
     ln -s /usr/bin/pseudo ${D}${bindir}/pseudo
-    printf 'root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33:www-data:/:/bin/false\n' > ${D}${sysconfdir}/passwd
-    printf 'root:x:0:\nwww-data:x:33:\n' > ${D}${sysconfdir}/group
+    # The accounts that oe-core's rules for modes and owners name, and one for the tests.
+    for file in passwd group; do
+        install -m 0644 ${COREBASE}/meta/recipes-devtools/pseudo/files/fallback-$file ${D}${sysconfdir}/$file
+    done
+    echo 'www-data:x:33:33:www-data:/:/bin/false' >> ${D}${sysconfdir}/passwd
+    echo 'www-data:x:33:' >> ${D}${sysconfdir}/group
 }
