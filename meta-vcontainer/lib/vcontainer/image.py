@@ -148,7 +148,8 @@ def description(d, found: List[layers.Layer], content_only: bool = False) -> str
 def build(d) -> None:
     """Makes the image in IMGDEPLOYDIR. Runs under pseudo, after do_rootfs."""
     work = d.expand("${WORKDIR}/oci")
-    bb.utils.remove(work, recurse=True)
+    for directory in (work, d.getVar("OCI_LAYER_ROOTFS")):
+        bb.utils.remove(directory, recurse=True)
     bb.utils.mkdirhier(work)
     found = defined_layers(d)
     try:
@@ -233,7 +234,7 @@ class Layers:
         return "OCI Cache HIT: Layer '%s' (%s)" % (entry["layer"], entry["key"])
 
     def _grow(self, state: List[dict], wanted: List[int], last: int) -> None:
-        root = packages.Root(self.d, os.path.join(self.work, "rootfs"))
+        root = packages.Root(self.d, self.d.getVar("OCI_LAYER_ROOTFS"))
         for index in [index for index in wanted if index <= last]:
             layer = self.found[index]
             if state[index]["hit"]:
