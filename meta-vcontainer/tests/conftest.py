@@ -1,5 +1,6 @@
-"""Fixtures of all tests of the layer."""
+"""Options and fixtures of all tests of the layer."""
 
+import os
 import pathlib
 import sys
 
@@ -7,7 +8,17 @@ import pytest
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parents[1] / "lib")]
 
+from harness import oecore  # noqa: E402
 from harness.build import Build  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--poky-dir", default=os.environ.get("OECORE_DIR"), help="openembedded-core (or poky), for the slow tests")
+    parser.addoption("--vdkr-dir", help="a folder with vdkr and vpdmn, for their tests")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: builds with the real openembedded-core (--poky-dir)")
 
 
 @pytest.fixture
@@ -28,3 +39,20 @@ def new_build(tmp_path):
 def machine(request):
     """Both machines."""
     return request.param
+
+
+@pytest.fixture
+def new_oe_build(request, tmp_path_factory):
+    """Makes build folders for the real openembedded-core."""
+    folder = request.config.getoption("--poky-dir")
+    why = oecore.obstacle(folder)
+    if why:
+        pytest.skip(why)
+
+    def make(machine="qemux86-64", packages="deb", conf=""):
+        top = tmp_path_factory.mktemp("oe")
+        for parent in (top, *top.parents[:3]):
+            parent.chmod(0o755)
+        return oecore.OeBuild(top, folder, machine, packages, conf)
+
+    return make
