@@ -6,21 +6,9 @@ SECTION = "devel"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
-inherit native
-
 # A program that is there already, in place of one that is compiled.
 VCONTAINER_PREBUILT ?= ""
 
-S = "${UNPACKDIR}"
+require ${@'vcontainer-prebuilt.inc' if d.getVar('VCONTAINER_PREBUILT') else 'vcontainer-cargo.inc'}
 
-do_configure[noexec] = "1"
-do_compile[noexec] = "1"
-do_install[file-checksums] += "${@'%s:True' % d.getVar('VCONTAINER_PREBUILT') if d.getVar('VCONTAINER_PREBUILT') else ''}"
-do_install() {
-    install -D -m 0755 "${VCONTAINER_PREBUILT}" ${D}${bindir}/vcontainer
-}
-
-python () {
-    if not d.getVar("VCONTAINER_PREBUILT"):
-        raise bb.parse.SkipRecipe('set VCONTAINER_PREBUILT = "/path/to/vcontainer" in local.conf')
-}
+inherit native
