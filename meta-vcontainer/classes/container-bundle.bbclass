@@ -13,6 +13,9 @@ CONTAINER_BUNDLE_DEPLOY ?= ""
 # Remote containers whose licences somebody has looked at: references, with or without their tag, or *.
 CONTAINER_FLAGS_ACCEPTED ?= ""
 
+# An auth.json or config.json with the passwords of registries; without it the tool looks where podman and docker do.
+CONTAINER_REGISTRY_AUTHFILE ?= ""
+
 # What is in containers has licences of its own.
 LICENSE ??= "CLOSED"
 SUMMARY ??= "Containers: ${CONTAINER_BUNDLES}"

@@ -51,10 +51,9 @@ def new_oe_build(request, tmp_path_factory):
 
     def make(machine="qemux86-64", packages="deb", conf=""):
         top = tmp_path_factory.mktemp("oe")
-        base = next(place for place in top.parents if place.name.startswith("pytest-of-"))
         # Whoever builds has to come in here: pytest lets only its own user.
         for place in (top, *top.parents):
-            if not place.is_relative_to(base):
+            if place.stat().st_mode & 0o005:
                 break
             place.chmod(0o755)
         return oecore.OeBuild(top, folder, machine, packages, conf)

@@ -5,6 +5,8 @@ import subprocess
 
 import pytest
 
+from harness import setup
+
 CONTAINER = 'inherit image image-oci\nIMAGE_INSTALL = "%s"\nOCI_IMAGE_CMD = "/bin/app"\n'
 HOST = """\
 inherit image
@@ -113,3 +115,41 @@ def test_remote_containers_without_digest(build):
     output = build.bitbake("remote-bundle", fails=True)
     assert 'CONTAINER_DIGESTS[docker.io_library_redis_7] = "sha256:..."' in output
     assert "skopeo inspect docker://docker.io/library/redis:7 | jq -r '.Digest'" in output
+
+
+def test_remote_containers(new_build):
+    """By a program that answers `fetch` with a copy and passes everything else on: registries are the tool's own tests."""
+    build = new_build(machine="qemuarm64")
+    build.package("app", {"/bin/app": "app"})
+    build.recipe("container-base", CONTAINER % "app")
+    build.bitbake("container-base")
+    wrapper = build.write("wrapper", """\
+        #!/bin/sh
+        [ "$1" = fetch ] || exec %s "$@"
+        echo "$*" >> %s/fetched
+        while [ $# -gt 1 ]; do
+            case $1 in --output) output=$2 ;; --layout-name) name=$2 ;; esac
+            shift
+        done
+        mkdir -p "$output"
+        cp -rL %s/container-base-latest-oci "$output/$name"
+        """ % (setup.tool(), build.top, build.deploy))
+    wrapper.chmod(0o755)
+    digest = "sha256:" + "0" * 64
+    build.configure('VCONTAINER_PREBUILT = "%s"\n' % wrapper)
+    build.recipe("redis_1.0", """
+inherit container-bundle
+CONTAINER_BUNDLES = "docker.io/library/redis:7:autostart"
+CONTAINER_DIGESTS[docker.io_library_redis_7] = "%s"
+CONTAINER_BUNDLE_DEPLOY = "1"
+""" % digest)
+    build.recipe("on-top", 'inherit image image-oci\nIMAGE_INSTALL = ""\nOCI_BASE_IMAGE = "redis"\n')
+    build.recipe("host", HOST.replace('"etc"', '"redis"'))
+    output = build.bitbake("host", "on-top")
+    assert 'CONTAINER_FLAGS_ACCEPTED += "docker.io/library/redis:7"' in output
+    words = (build.top / "fetched").read_text().splitlines()
+    assert len(words) == 1
+    assert "--arch aarch64" in words[0] and words[0].endswith(" docker.io/library/redis@" + digest)
+    assert list(repositories(build)) == ["redis"]
+    assert "--pull=never redis:7" in text(build, "/lib/systemd/system/container-redis.service")
+    assert (build.deploy / "redis-latest-oci/index.json").exists() and (build.deploy / "on-top-latest-oci/index.json").exists()

@@ -1,6 +1,7 @@
 """Recipes of the layer: that they parse with the stub, and that what is generated is up to date."""
 
 import importlib.util
+import subprocess
 
 import pytest
 
@@ -37,3 +38,32 @@ def test_multiconfigs(new_build):
     for name, machine in (("vruntime-aarch64", "qemuarm64"), ("vruntime-x86-64", "qemux86-64")):
         text = (setup.LAYER / "conf/multiconfig" / (name + ".conf")).read_text()
         assert 'MACHINE = "%s"' % machine in text and 'TMPDIR = "${TOPDIR}/tmp-%s"' % name in text
+
+
+def guests(build, *names):
+    for name in names:
+        build.write("guests/%s/manifest.json" % name, "{}")
+    return 'VCONTAINER_GUEST_DIR = "%s/guests"\n' % build.top
+
+
+def test_guest_files_are_deployed(new_build):
+    build = new_build(machine="qemuarm64")
+    build.configure(guests(build, "vdkr/aarch64", "vpdmn/aarch64"))
+    build.bitbake("vdkr-initramfs-create", "vpdmn-initramfs-create")
+    assert (build.deploy / "vdkr/aarch64/manifest.json").exists() and (build.deploy / "vpdmn/aarch64/manifest.json").exists()
+
+
+def test_the_tarball_installs_itself(new_build, tmp_path):
+    build = new_build()
+    build.recipe("xz-native_1.0", "inherit native\n")
+    conf = guests(build, "vdkr/x86_64", "vpdmn/x86_64")
+    build.configure(conf)
+    assert "VCONTAINER_GUEST_DIR has no vdkr/aarch64" in build.bitbake("vcontainer-tarball", fails=True)
+    build.configure(conf + 'VCONTAINER_ARCHITECTURES = "x86_64"\n')
+    build.bitbake("vcontainer-tarball")
+    place = tmp_path / "vcontainer"
+    subprocess.run([build.top / "tmp/deploy/sdk/vcontainer-standalone.sh", "-d", place, "-y"], check=True)
+    script = "source %s/init-env.sh && vdkr --version && command -v vpdmn-x86_64" % place
+    done = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True)
+    assert str(place / "vpdmn-x86_64") in done.stdout
+    assert (place / "share/vcontainer/vpdmn/x86_64/manifest.json").exists()

@@ -280,9 +280,20 @@ def fetch_bundle(d) -> None:
                       entry.text, key, entry.source, "\nThere are digests for: " + ", ".join(known) if known else ""))
         _acknowledge(d, entry)
         try:
-            tool.fetch(reference, key, d.getVar("TARGET_ARCH"), d.expand("${DL_DIR}/vcontainer"), output, settings(d))
+            offline = bb.utils.to_boolean(d.getVar("BB_NO_NETWORK"), False)
+            tool.fetch(reference, key, d.getVar("TARGET_ARCH"), d.expand("${DL_DIR}/vcontainer"), output, offline, _network(d))
         except tool.ToolError as error:
             fatal(d, "CONTAINER_BUNDLES", "`%s` cannot be fetched: %s" % (entry.source, error))
+
+
+def _network(d) -> Dict[str, str]:
+    """Proxies and the like as BitBake's own fetchers get them, and where passwords of registries are."""
+    import bb.fetch2
+
+    values = dict(bb.fetch2.get_fetcher_environment(d))
+    if d.getVar("CONTAINER_REGISTRY_AUTHFILE"):
+        values["REGISTRY_AUTH_FILE"] = d.getVar("CONTAINER_REGISTRY_AUTHFILE")
+    return values
 
 
 def _acknowledge(d, entry: entries.Entry) -> None:

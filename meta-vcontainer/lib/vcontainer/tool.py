@@ -86,13 +86,13 @@ def build(config: str, name: str, output: str, layout: str, options: List[str], 
     run(words + options + [name], settings, directory, wanted)
 
 
-def fetch(reference: str, name: str, arch: str, cache: str, output: str, settings: Dict[str, str]) -> None:
-    """Fetches a remote image by its digest, for one architecture, as the layout `output/name`. Raises ToolError.
+def fetch(reference: str, layout: str, arch: str, cache: str, output: str, offline: bool, settings: Dict[str, str]) -> None:
+    """Fetches a remote image by its digest, for one architecture, as the layout `output/layout`. Raises ToolError.
 
     Credentials come from the files and variables that the tool looks at, not from here.
     """
-    words = ["fetch", "--arch", arch, "--cache", cache, "--output", output, "--name", name, reference]
-    run(words, settings)
+    words = ["fetch", "--arch", arch, "--cache", cache, "--output", output, "--layout-name", layout]
+    run(words + (["--offline"] if offline else []) + [reference], settings)
 
 
 def toml(values: Dict[str, object]) -> str:

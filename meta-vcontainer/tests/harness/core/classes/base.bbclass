@@ -1,12 +1,12 @@
 # Shell functions that log, as tasks of oe-core have them.
 bbnote() {
-    printf "%b\0" "bbnote $*" > ${T}/fifo.$$
+    printf "%b\0" "bbnote $*" > ${LOGFIFO}
 }
 bbwarn() {
-    printf "%b\0" "bbwarn $*" > ${T}/fifo.$$
+    printf "%b\0" "bbwarn $*" > ${LOGFIFO}
 }
 bbfatal() {
-    printf "%b\0" "bbfatal $*" > ${T}/fifo.$$
+    printf "%b\0" "bbfatal $*" > ${LOGFIFO}
     exit 1
 }
 
@@ -77,3 +77,7 @@ python () {
             d.appendVar("RDEPENDS:" + package, "")
 }
 do_compile[deptask] = "do_populate_sysroot"
+
+python extend_recipe_sysroot() {
+    pass
+}

@@ -1,7 +1,8 @@
-# After do_deploy, what is in DEPLOYDIR is in DEPLOY_DIR_IMAGE.
+# After do_deploy, what is in DEPLOYDIR is where sstate-outputdirs says.
+do_deploy[sstate-outputdirs] = "${DEPLOY_DIR_IMAGE}"
 do_deploy[cleandirs] = "${DEPLOYDIR}"
 do_deploy[postfuncs] += "stub_deploy"
-stub_deploy() {
-    mkdir -p ${DEPLOY_DIR_IMAGE}
-    cp -a ${DEPLOYDIR}/. ${DEPLOY_DIR_IMAGE}/
+python stub_deploy() {
+    import shutil
+    shutil.copytree(d.getVar("DEPLOYDIR"), d.getVarFlag("do_deploy", "sstate-outputdirs"), symlinks=True, dirs_exist_ok=True)
 }
