@@ -2,6 +2,7 @@
 
 import importlib.util
 import subprocess
+import textwrap
 
 import pytest
 
@@ -67,3 +68,34 @@ def test_the_tarball_installs_itself(new_build, tmp_path):
     done = subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True)
     assert str(place / "vpdmn-x86_64") in done.stdout
     assert (place / "share/vcontainer/vpdmn/x86_64/manifest.json").exists()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_beside_meta_virtualization(new_build, tmp_path, first):
+    """Where that layer is there too, wherever it stands in bblayers.conf: our classes and recipes, with its engines."""
+    other = tmp_path / "meta-virtualization"
+    for path, text in {
+        "conf/layer.conf": """\
+            BBPATH .= ":${LAYERDIR}"
+            BBFILES += "${LAYERDIR}/recipes-*/*/*.bb"
+            BBFILE_COLLECTIONS += "virtualization-layer"
+            BBFILE_PATTERN_virtualization-layer = "^${LAYERDIR}/"
+            BBFILE_PRIORITY_virtualization-layer = "8"
+            LAYERSERIES_COMPAT_virtualization-layer = "wrynose blacksail"
+            """,
+        "classes/image-oci.bbclass": 'FROM = "theirs"\n',
+        "recipes-extended/images/container-image-host.bb": 'FROM = "theirs"\nLICENSE = "MIT"\n',
+    }.items():
+        file = other / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+    build = new_build(layers=[other], conf='KERNELDEPMODDEPEND = ""\nKERNEL_DEPLOY_DEPEND = ""\n')
+    if first:
+        conf = build.top / "conf/bblayers.conf"
+        words = conf.read_text().replace(" %s" % other, "")
+        conf.write_text(words.replace(" %s" % setup.LAYER, " %s %s" % (other, setup.LAYER)))
+    build.recipe("img", "inherit image image-oci\n")
+    assert build.parse("img")["FROM"] is None
+    environment = build.bitbake("-e", "container-image-host")
+    assert 'CONTAINER_HOST_ENGINES="docker"' in environment
+    assert "\nFROM=" not in environment
