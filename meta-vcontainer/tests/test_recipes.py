@@ -96,6 +96,7 @@ def test_beside_meta_virtualization(new_build, tmp_path, first):
         conf.write_text(words.replace(" %s" % setup.LAYER, " %s %s" % (other, setup.LAYER)))
     build.recipe("img", "inherit image image-oci\n")
     assert build.parse("img")["FROM"] is None
+    build.package("docker", {"/usr/bin/dockerd": "docker"})
     environment = build.bitbake("-e", "container-image-host")
     assert 'CONTAINER_HOST_ENGINES="docker"' in environment
     assert "\nFROM=" not in environment
