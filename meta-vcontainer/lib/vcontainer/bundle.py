@@ -167,7 +167,7 @@ def bundle_host(d) -> None:
         for container in _once(containers):
             file.write("[[container]]\n" + tool.toml(container) + "\n")
     try:
-        tool.bundle(config, rootfs, d.getVar("TARGET_ARCH"), _options(d), settings(d))
+        tool.bundle(config, rootfs, d.getVar("TARGET_ARCH"), _options(d), {**settings(d), **guest_settings(d)})
     except tool.ToolError as error:
         bb.fatal("%s: containers cannot be bundled: %s" % (d.getVar("PN"), error))
     if os.path.isdir(folder):
@@ -233,11 +233,23 @@ def _options(d) -> List[str]:
 
 
 def settings(d) -> Dict[str, str]:
-    """The environment of the tool: reproducible times, and the guest files for imports by a machine."""
-    values = {"SOURCE_DATE_EPOCH": epoch(d)}
-    if d.getVar("VCONTAINER_GUEST_DIR"):
-        values["VCONTAINER_GUEST_DIR"] = d.getVar("VCONTAINER_GUEST_DIR")
-    return values
+    """The environment of the tool: reproducible times."""
+    return {"SOURCE_DATE_EPOCH": epoch(d)}
+
+
+def guest_settings(d) -> Dict[str, str]:
+    """Where the tool finds the files that a machine boots, when images are imported by one: as if they were its user's."""
+    if d.getVar("VCONTAINER_IMPORT") != "vm":
+        return {}
+    guests = d.getVar("VCONTAINER_GUEST_DIR")
+    if not guests:
+        name, machine = MULTICONFIGS[d.getVar("TARGET_ARCH")]
+        guests = d.expand("${TOPDIR}/tmp-%s/deploy/images/%s" % (name, machine))
+    home = d.expand("${WORKDIR}/vcontainer/home")
+    bb.utils.remove(home, recurse=True)
+    bb.utils.mkdirhier(home)
+    os.symlink(guests, os.path.join(home, "vcontainer"))
+    return {"XDG_DATA_HOME": home}
 
 
 def epoch(d) -> str:

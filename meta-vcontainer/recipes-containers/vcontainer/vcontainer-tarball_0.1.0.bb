@@ -10,7 +10,7 @@ SRC_URI = "file://install.sh file://init-env.sh"
 
 inherit nopackages container-common deploy
 
-DEPENDS = "vcontainer-native xz-native"
+DEPENDS += "vcontainer-native xz-native"
 INHIBIT_DEFAULT_DEPS = "1"
 S = "${UNPACKDIR}"
 
