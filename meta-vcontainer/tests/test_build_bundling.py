@@ -19,13 +19,17 @@ VCONTAINER_TARGET_CHECK = "0"
 
 
 @pytest.fixture
-def build(new_build, machine):
-    made = new_build(machine=machine)
-    made.package("app", {"/bin/app": "app"}, owner="33:44")
-    made.package("etc", {"/etc/hostname": "board"})
-    made.recipe("container-base", CONTAINER % "app")
-    made.recipe("myapp-container", CONTAINER % "app" + 'OCI_BASE_IMAGE = "container-base"\n')
-    return made
+def build(new_build):
+    return prepare(new_build(machine="qemuarm64"))
+
+
+def prepare(build):
+    """Packages and containers of these tests."""
+    build.package("app", {"/bin/app": "app"}, owner="33:44")
+    build.package("etc", {"/etc/hostname": "board"})
+    build.recipe("container-base", CONTAINER % "app")
+    build.recipe("myapp-container", CONTAINER % "app" + 'OCI_BASE_IMAGE = "container-base"\n')
+    return build
 
 
 def rootfs(build, name="host"):
@@ -44,7 +48,8 @@ def repositories(build, name="host"):
     return json.loads(text(build, "/var/lib/docker/image/overlay2/repositories.json", name))["Repositories"]
 
 
-def test_bundled_containers(build):
+def test_bundled_containers(new_build, machine):
+    build = prepare(new_build(machine=machine))
     build.configure('BUNDLED_CONTAINERS = "container-base:docker myapp-container:podman:autostart container-base-latest-oci:docker"')
     build.recipe("host", HOST)
     build.bitbake("host")

@@ -57,7 +57,9 @@ def test_guest_files_are_deployed(new_build):
 def test_the_tarball_installs_itself(new_build, tmp_path):
     build = new_build()
     build.recipe("xz-native_1.0", "inherit native\n")
-    conf = guests(build, "vdkr/x86_64", "vpdmn/x86_64")
+    small = build.write("small", '#!/bin/bash\nexec -a "$0" %s "$@"\n' % setup.tool())
+    small.chmod(0o755)
+    conf = guests(build, "vdkr/x86_64", "vpdmn/x86_64") + 'VCONTAINER_PREBUILT = "%s"\n' % small
     build.configure(conf)
     assert "VCONTAINER_GUEST_DIR has no vdkr/aarch64" in build.bitbake("vcontainer-tarball", fails=True)
     build.configure(conf + 'VCONTAINER_ARCHITECTURES = "x86_64"\n')
