@@ -1,6 +1,7 @@
 //! A real docker-registry, on the loopback address of a [`Machine`] or of this computer.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::thread;
 
@@ -59,6 +60,15 @@ impl<'a> Registry<'a> {
     }
 }
 
+/// Who has access to a registry.
+#[derive(Default)]
+pub struct Access {
+    /// Certificate and key of its TLS; without them it has none.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// A file of users and passwords, as htpasswd writes it; without it nobody is asked.
+    pub users: Option<PathBuf>,
+}
+
 /// A registry of a person, on a port of this computer's loopback that was free. It ends with the value.
 pub struct HostRegistry<'a> {
     person: &'a Person,
@@ -72,8 +82,28 @@ impl<'a> HostRegistry<'a> {
     /// # Errors
     /// It ends instead.
     pub fn start(person: &'a Person) -> Result<Self> {
+        Self::start_with(person, &Access::default())
+    }
+
+    /// The same for those who may have access. What was pushed to another of the person's registries is there.
+    ///
+    /// # Errors
+    /// It ends instead.
+    pub fn start_with(person: &'a Person, access: &Access) -> Result<Self> {
         let data = person.directory("tmp/registry")?;
-        let configuration = configuration(&data.to_string_lossy(), "127.0.0.1:0");
+        let mut configuration = configuration(&data.to_string_lossy(), "127.0.0.1:0");
+        if let Some((certificate, key)) = &access.tls {
+            let (certificate, key) = (certificate.display(), key.display());
+            configuration.push_str(&format!(
+                "  tls:\n    certificate: {certificate}\n    key: {key}\n"
+            ));
+        }
+        if let Some(users) = &access.users {
+            let users = users.display();
+            configuration.push_str(&format!(
+                "auth:\n  htpasswd:\n    realm: test\n    path: {users}\n"
+            ));
+        }
         let file = person.write("tmp/registry.yml", configuration)?;
         let (server, address) = start(person.unlimited("docker-registry").arg("serve").arg(file))?;
         let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
@@ -84,6 +114,18 @@ impl<'a> HostRegistry<'a> {
     /// Where it listens on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Copies an image of a layout in the person's `work` (`LAYOUT:TAG`) with all its platforms into the registry.
+    ///
+    /// # Errors
+    /// skopeo fails.
+    pub fn push_all(&self, layout: &str, name: &str) -> Result<()> {
+        let to = format!("docker://127.0.0.1:{}/{name}", self.port);
+        self.skopeo(&["copy", "--all", "--quiet", "--dest-tls-verify=false"])
+            .args([format!("oci:{layout}"), to])
+            .output()
+            .map(drop)
     }
 
     /// Copies the image `latest` of a layout in the person's `work` into the registry, blobs unchanged.
@@ -151,7 +193,7 @@ fn start(command: Command) -> Result<(Child, String)> {
             bail!("docker-registry ended: {said}");
         }
         let told = line.split("listening on ").nth(1);
-        if let Some(address) = told.and_then(|told| told.split(['"', ' ', '\n']).next()) {
+        if let Some(address) = told.and_then(|told| told.split(['"', ' ', ',', '\n']).next()) {
             break address.to_owned();
         }
         said.push_str(&line);

@@ -107,7 +107,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
     };
     if matches!(name, "help" | "--help" | "-h") {
         for task in TASKS {
-            println!("cargo xtask {:<8} {}", task.name, task.summary);
+            println!("cargo xtask {:<10} {}", task.name, task.summary);
         }
         return Ok(());
     }

@@ -137,6 +137,7 @@ mod tests {
             names,
             [
                 "vcontainer-bundle.1",
+                "vcontainer-fetch.1",
                 "vcontainer-guest-build.1",
                 "vcontainer-guest-list.1",
                 "vcontainer-guest.1",
@@ -200,6 +201,7 @@ mod tests {
         for page in [
             "vcontainer.1",
             "vcontainer-bundle.1",
+            "vcontainer-fetch.1",
             "vcontainer-guest.1",
             "vcontainer-guest-build.1",
             "vcontainer-guest-list.1",

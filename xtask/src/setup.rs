@@ -15,7 +15,7 @@ const PACKAGES: &[(&str, &str)] = &[
         "debian-archive-keyring",
         "verifies the packages of the Debian root filesystems",
     ),
-    ("docker-registry", "what `vdkr pull` pulls from in tests"),
+    ("docker-registry", "what is fetched and pulled from in tests"),
     ("faketime", "tells a build another time in a test"),
     ("fakeroot", "lets an ordinary user write owners and devices"),
     ("gcc", "links the tests and compiles the zstd library"),
@@ -23,6 +23,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("groff-base", "reads the man pages in a test"),
     ("libarchive-tools", "reads tar streams back in tests (bsdtar)"),
     ("mmdebstrap", "makes the Debian root filesystems"),
+    ("openssl", "makes the certificates of registries in tests"),
     ("pigz", "unpacks images in comparisons of speed"),
     ("python3", "runs BitBake in the tests of the Yocto layer"),
     (

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vcontainer-store", &["vcontainer-image"]),
     ("vcontainer-bundle", &["vcontainer-image", "vcontainer-store"]),
     ("vcontainer-build", &["vcontainer-debian", "vcontainer-image"]),
+    ("vcontainer-fetch", &["vcontainer-build", "vcontainer-image"]),
     ("vcontainer-view", &["vcontainer-build", "vcontainer-image"]),
     ("vcontainer-wire", &[]),
     ("vcontainer-agent", &["vcontainer-wire"]),

@@ -1,91 +1,25 @@
 //! From a request to an image layout.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use vcontainer_debian::{self as debian, Installed, Sources};
+use vcontainer_debian::Installed;
 use vcontainer_image::{Compression, DiffId, Digest, Image, Platform};
 
 use crate::below::Below;
 use crate::cache::{Cache, Damage, Entry, Hit};
-use crate::compress::Method;
-use crate::config::{self, Settings, Step};
+use crate::config::{self, Step};
 use crate::definition::{self, Definition, LayerContent};
 use crate::diff::added;
 use crate::error::Error;
-use crate::key::{Inputs, Key, Subject};
-use crate::layer::{self, Times};
+use crate::key::Key;
+use crate::layer;
 use crate::layout::{Descriptor, LayoutWriter, copy_layers};
 use crate::offer::{self, Offer};
-use crate::packages::{Packages, without_links_over, without_state};
+use crate::packages::{Packages, respect, without_state};
+use crate::request::{Event, Request};
 use crate::scan;
 use crate::tree::Tree;
-
-/// An image to build.
-pub struct Request<'a> {
-    /// The root filesystem, which `directories` and `files` layers are taken from, or all of it when there are no layers.
-    pub root: Option<&'a Tree>,
-    /// The image that it is built upon.
-    pub base: Option<&'a Image>,
-    /// Its layers; none for a single one with the whole root filesystem.
-    pub layers: &'a [Definition],
-    /// Where the packages of `packages` layers come from.
-    pub packages: Option<&'a Sources>,
-    /// By layer: the file system after another package manager has installed its packages.
-    pub installed: &'a BTreeMap<String, PathBuf>,
-    /// By layer: the state of that package manager, to be kept in the cache.
-    pub states: &'a BTreeMap<String, Vec<u8>>,
-    /// What the caller says about layers besides, for their keys in the cache.
-    pub inputs: &'a Inputs,
-    /// Where finished layers are kept.
-    pub cache: Option<&'a Cache>,
-    /// How it is run.
-    pub settings: &'a Settings,
-    /// What it is for.
-    pub platform: &'a Platform,
-    /// How layers are compressed.
-    pub method: Method,
-    /// On how many threads.
-    pub threads: usize,
-    /// The times in it.
-    pub times: Times,
-    /// Its tag.
-    pub tag: &'a str,
-    /// Annotations of its manifest.
-    pub annotations: &'a BTreeMap<String, String>,
-    /// Where the layout goes.
-    pub target: &'a Path,
-}
-
-impl Request<'_> {
-    /// Names the layers of the base, for the key of the first layer above them.
-    pub(crate) fn chain_of_base(&self) -> String {
-        let layers = self.base.into_iter().flat_map(|base| &base.layers);
-        let digests: Vec<String> = layers.map(|layer| layer.digest.to_string()).collect();
-        digests.join(" ")
-    }
-
-    /// A layer of this image, to be named.
-    pub(crate) fn subject<'s>(
-        &'s self,
-        definition: &'s Definition,
-        closure: Option<&'s [(String, String, String)]>,
-        content: Option<Digest>,
-        below: &'s str,
-    ) -> Subject<'s> {
-        Subject {
-            definition,
-            inputs: self.inputs,
-            closure,
-            content,
-            below,
-            platform: self.platform,
-            method: self.method,
-            epoch: self.times.epoch,
-        }
-    }
-}
 
 /// What was built.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,50 +45,6 @@ pub struct BuiltLayer {
     pub is_cached: bool,
 }
 
-/// How far it is.
-#[derive(Debug)]
-pub enum Event<'a> {
-    /// Packages are being found or fetched.
-    Packages(debian::Event<'a>),
-    /// A layer is taken out of the cache.
-    Hit {
-        /// Its name.
-        layer: &'a str,
-        /// Its key.
-        key: Key,
-    },
-    /// A layer is not in the cache.
-    Miss {
-        /// Its name.
-        layer: &'a str,
-        /// What is in it: a few packages with their versions, or paths.
-        content: String,
-    },
-    /// A layer is put into the cache.
-    Saving {
-        /// Its name.
-        layer: &'a str,
-        /// Its key.
-        key: Key,
-    },
-    /// An entry of the cache cannot be used: the layer is made again.
-    Damaged(&'a Damage),
-    /// Packages with maintainer scripts, which were not run.
-    Scripts {
-        /// The layer.
-        layer: &'a str,
-        /// Names of packages.
-        packages: &'a [String],
-    },
-    /// All layers are there.
-    Done {
-        /// How many of packages there are.
-        layers: usize,
-        /// How many of these came out of the cache.
-        hits: usize,
-    },
-}
-
 /// How many packages an event names.
 const NAMED: usize = 3;
 
@@ -164,6 +54,7 @@ const NAMED: usize = 3;
 /// Nothing has been changed at its place then.
 pub fn build(request: &Request<'_>, tell: &mut dyn FnMut(Event<'_>)) -> Result<Built, Error> {
     definition::check(request.layers)?;
+    request.settings.check()?;
     if let Some(base) = request.base {
         check_platform(base, request.platform)?;
     }
@@ -285,7 +176,15 @@ impl<'a, 'b> Work<'a, 'b> {
                 objects: layer.objects,
                 state: state.as_deref().map(Digest::of),
             };
-            cache.save(&key, &entry, &self.writer.blob(layer.digest), state.as_deref())?;
+            let saved = cache.save(&key, &entry, &self.writer.blob(layer.digest), state.as_deref());
+            match saved {
+                // The layer is right; somebody else's cache is in a state that they must mend.
+                Err(error) if error.is_permission() => (self.tell)(Event::NotSaved {
+                    layer: &definition.name,
+                    error: &error,
+                }),
+                saved => saved?,
+            }
             self.chain = key.full();
         }
         Ok(())
@@ -315,7 +214,7 @@ impl<'a, 'b> Work<'a, 'b> {
                         packages: &unpacked.with_scripts,
                     });
                 }
-                without_links_over(self.below.tree()?, &mut unpacked.tree);
+                respect(self.below.tree()?, &mut unpacked);
                 without_state(&mut unpacked.tree);
                 self.packages.add(&installed);
                 Ok((unpacked.tree, Some(installed.as_str().as_bytes().to_vec())))
@@ -353,7 +252,8 @@ impl<'a, 'b> Work<'a, 'b> {
 
     fn forget(&mut self, cache: &Cache, damage: &Damage) {
         (self.tell)(Event::Damaged(damage));
-        cache.remove(&damage.directory);
+        // What has to stay is told when the layer cannot be saved.
+        let _ = cache.remove(&damage.directory);
     }
 
     fn use_hit(&mut self, definition: &Definition, hit: Hit, key: Key) {

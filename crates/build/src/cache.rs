@@ -174,11 +174,32 @@ impl Cache {
             write(&file(MARKER), entry.text().as_bytes())?;
             let directory = File::open(staging.path()).at("opening", staging.path())?;
             directory.sync_all().at("writing out", staging.path())?;
+            // Others may use it, whatever the umask is.
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             fs::set_permissions(staging.path(), mode).at("setting the mode of", staging.path())?;
-            staging.publish(&self.place(key, &entry.name))
+            let place = self.place(key, &entry.name);
+            // Somebody else was faster.
+            let is_there = || matches!(open_entry(&place), Ok(Some(hit)) if hit.entry.key == entry.key);
+            match is_there() {
+                true => Ok(()),
+                false => staging.publish(&place).or_else(|error| match is_there() {
+                    true => Ok(()),
+                    false => Err(error),
+                }),
+            }
         };
-        save().map_err(|error| Error::Cache {
+        let too_large = state.is_some_and(|state| state.len() as u64 > MAX_STATE);
+        let saved = match too_large {
+            true => Err(Error::definition(
+                format!("layer `{}`", entry.name),
+                format!(
+                    "the package manager's state is larger than {} MiB",
+                    MAX_STATE >> 20
+                ),
+            )),
+            false => save(),
+        };
+        saved.map_err(|error| Error::Cache {
             directory: self.directory.clone(),
             source: Box::new(error),
         })?;
@@ -188,14 +209,11 @@ impl Cache {
         }
     }
 
-    /// Removes an entry, in one step. Somebody else may have done it.
-    pub fn remove(&self, directory: &Path) {
-        let moved = Staging::new(&self.directory).map(|staging| {
-            let moved = fs::rename(directory, staging.path().join("gone"));
-            // Where it cannot go it stays.
-            let _ = moved.ok();
-        });
-        let _ = moved.ok();
+    /// Removes an entry, in one step. Says whether it has gone: somebody else's may have to stay.
+    pub fn remove(&self, directory: &Path) -> bool {
+        let gone = Staging::new(&self.directory)
+            .is_ok_and(|staging| fs::rename(directory, staging.path().join("gone")).is_ok());
+        gone || fs::symlink_metadata(directory).is_err()
     }
 }
 
@@ -244,6 +262,7 @@ fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
         Err(_) => {
             let mut source = File::open(from)?;
             let mut target = File::create_new(to)?;
+            target.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
             io::copy(&mut source, &mut target)?;
             target.sync_all()
         }
@@ -269,6 +288,8 @@ fn digest_of(path: &Path) -> io::Result<(Digest, u64)> {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut file = File::create_new(path).at("making", path)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.set_permissions(mode).at("setting the mode of", path)?;
     file.write_all(bytes).at("writing", path)?;
     file.sync_all().at("writing out", path)
 }

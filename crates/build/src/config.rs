@@ -85,6 +85,57 @@ pub struct Healthcheck {
 /// The environment of images that say nothing about it.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+impl Settings {
+    /// Refuses what no engine could use.
+    ///
+    /// # Errors
+    /// Which setting, and why.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse =
+            |what: &str, value: &str, fault: &str| Err(Error::definition(format!("{what} `{value}`"), fault));
+        for volume in &self.volumes {
+            if !volume.starts_with('/') {
+                return refuse("the volume", volume, "it is no absolute path");
+            }
+        }
+        if let Some(directory) = self.working_dir.as_ref().filter(|path| !path.starts_with('/')) {
+            return refuse("the working directory", directory, "it is no absolute path");
+        }
+        if let Some(user) = &self.user {
+            let parts: Vec<&str> = user.split(':').collect();
+            let is_name = |part: &&str| !part.is_empty() && !part.contains(char::is_whitespace);
+            if parts.len() > 2 || !parts.iter().all(is_name) {
+                return refuse("the user", user, "write user or user:group, by name or number");
+            }
+        }
+        if let Some(signal) = &self.stop_signal {
+            let is_number = signal
+                .parse::<u8>()
+                .is_ok_and(|number| (1..=64).contains(&number));
+            let name = signal.strip_prefix("SIG").unwrap_or(signal);
+            let (base, offset) = name.split_once(['+', '-']).unwrap_or((name, "0"));
+            let is_name = SIGNALS.contains(&base)
+                && (offset == "0" || base.starts_with("RT"))
+                && offset.parse::<u8>().is_ok();
+            if !is_number && !is_name {
+                return refuse(
+                    "the stop signal",
+                    signal,
+                    "there is no such signal: write SIGTERM or 15",
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names of Linux' signals (signal(7)).
+const SIGNALS: [&str; 36] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "IOT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "POLL", "PWR", "SYS", "RTMIN", "RTMAX",
+];
+
 /// A layer, as the history shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {

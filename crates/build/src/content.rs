@@ -14,7 +14,18 @@ pub(crate) fn selected(root: &Tree, paths: &[TreePath], directories: bool) -> Re
     let mut tree = Tree::default();
     for path in paths {
         let missing = || format!("`{path}` is not in the root filesystem");
-        let real = place(root, path).ok_or_else(missing)?;
+        let mut real = place(root, path).ok_or_else(missing)?;
+        if directories {
+            // A link to a directory stands for it.
+            while let Some(Kind::Symlink(_)) = root.get(&real).map(|node| &node.kind) {
+                let inside = place(root, &real.join(b"any")).and_then(|path| path.parent());
+                insert_with_parents(&mut tree, root, &real);
+                match inside.filter(|inside| *inside != real) {
+                    Some(inside) => real = inside,
+                    None => return Err(format!("`{path}` is a link that leads nowhere")),
+                }
+            }
+        }
         let node = root.get(&real).ok_or_else(missing)?;
         let is_directory = matches!(node.kind, Kind::Directory);
         match (directories, is_directory) {
@@ -22,21 +33,43 @@ pub(crate) fn selected(root: &Tree, paths: &[TreePath], directories: bool) -> Re
             (false, true) => return Err(format!("`{path}` is a directory: use the type directories")),
             _ => {}
         }
-        let mut parent = real.parent();
-        while let Some(path) = parent {
-            if let Some(node) = root.get(&path) {
-                tree.insert(path.clone(), node.clone());
-            }
-            parent = path.parent();
+        // Links on the way: without them the path would lead nowhere.
+        for link in links(root, path) {
+            insert_with_parents(&mut tree, root, &link);
         }
+        insert_with_parents(&mut tree, root, &real);
         for path in root.below(&real) {
             if let Some(node) = root.get(path) {
                 tree.insert(path.clone(), node.clone());
             }
         }
-        tree.insert(real.clone(), node.clone());
     }
     Ok(tree)
+}
+
+fn insert_with_parents(tree: &mut Tree, root: &Tree, path: &TreePath) {
+    let mut next = Some(path.clone());
+    while let Some(path) = next {
+        if let Some(node) = root.get(&path) {
+            tree.insert(path.clone(), node.clone());
+        }
+        next = path.parent();
+    }
+}
+
+/// The links that a path leads through, not itself.
+fn links(root: &Tree, path: &TreePath) -> Vec<TreePath> {
+    let mut found = Vec::new();
+    let mut parent = path.parent();
+    while let Some(path) = parent {
+        if let Some(real) = place(root, &path)
+            && matches!(root.get(&real).map(|node| &node.kind), Some(Kind::Symlink(_)))
+        {
+            found.push(real);
+        }
+        parent = path.parent();
+    }
+    found
 }
 
 /// Files of the build machine. They belong to root: whoever builds the image means nothing in it.
@@ -45,11 +78,9 @@ pub(crate) fn host(pairs: &[(PathBuf, TreePath)]) -> Result<Tree, Error> {
     for (source, place) in pairs {
         scanner.add(source, place)?;
     }
-    let mut tree = Tree::default();
-    for (path, node) in scanner.finish().iter() {
-        let mut node = node.clone();
+    let mut tree = scanner.finish();
+    for node in tree.nodes_mut() {
         (node.meta.uid, node.meta.gid) = (0, 0);
-        tree.insert(path.clone(), node);
     }
     Ok(tree)
 }

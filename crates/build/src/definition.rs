@@ -53,7 +53,9 @@ impl Definition {
     /// # Errors
     /// As for a definition.
     pub fn new(name: &str, kind: &str, items: &[String]) -> Result<Self, Error> {
-        format!("{name}:{kind}:{}", items.join("+")).parse()
+        let text = format!("{name}:{kind}:{}", items.join("+"));
+        let items: Vec<&str> = items.iter().map(String::as_str).collect();
+        Self::of_items(name, kind, &items, &text)
     }
 
     /// The content as it was written.
@@ -103,24 +105,27 @@ impl FromStr for Definition {
                 "it has too few fields: write name:type:content, such as app:directories:/opt/app".into(),
             ));
         };
+        Self::of_items(name, kind, &items(content), text)
+    }
+}
+
+impl Definition {
+    fn of_items(name: &str, kind: &str, items: &[&str], text: &str) -> Result<Self, Error> {
+        let wrong = |fault: String| Error::definition(format!("layer `{text}`"), fault);
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if name.is_empty() || name.starts_with('.') || !name.bytes().all(plain) {
             return Err(wrong(format!(
                 "`{name}` is no name of a layer: use letters, digits, `-`, `_` and `.`"
             )));
         }
-        let items = match kind {
-            "packages" => package_names(content),
-            _ => content.split('+').filter(|item| !item.is_empty()).collect(),
-        };
         if items.is_empty() {
             return Err(wrong("it has no content".into()));
         }
         let content = match kind {
-            "packages" => LayerContent::Packages(names(&items).map_err(wrong)?),
-            "directories" => LayerContent::Directories(paths(&items).map_err(wrong)?),
-            "files" => LayerContent::Files(paths(&items).map_err(wrong)?),
-            "host" => LayerContent::Host(pairs(&items).map_err(wrong)?),
+            "packages" => LayerContent::Packages(names(items).map_err(wrong)?),
+            "directories" => LayerContent::Directories(paths(items).map_err(wrong)?),
+            "files" => LayerContent::Files(paths(items).map_err(wrong)?),
+            "host" => LayerContent::Host(pairs(items).map_err(wrong)?),
             kind => {
                 return Err(wrong(format!(
                     "`{kind}` is no type of layer: use packages, directories, files or host"
@@ -138,7 +143,7 @@ impl FromStr for Definition {
 /// Checks what concerns all layers of an image.
 ///
 /// # Errors
-/// There is none, or two have one name.
+/// Two have one name.
 pub fn check(definitions: &[Definition]) -> Result<(), Error> {
     let mut names = BTreeSet::new();
     for definition in definitions {
@@ -165,8 +170,8 @@ fn path(text: &str) -> Result<TreePath, String> {
     }
 }
 
-/// Names of packages with `+` between them. Two in a row belong to a name: `g+++libstdc++6` is `g++` and `libstdc++6`.
-fn package_names(content: &str) -> Vec<&str> {
+/// Items with `+` between them. Two in a row belong to an item: `g+++libstdc++6` is `g++` and `libstdc++6`.
+fn items(content: &str) -> Vec<&str> {
     let mut names = Vec::new();
     let mut rest = content;
     while !rest.is_empty() {
@@ -246,6 +251,15 @@ mod tests {
         assert_eq!(packages("a:packages:g+++libstdc++6+make+"), "g++ libstdc++6 make");
         assert_eq!(packages("a:packages:g++"), "g++");
         assert_eq!(
+            read("a:directories:/usr/include/c+++/etc").content,
+            LayerContent::Directories(vec![clean("/usr/include/c++"), clean("/etc")])
+        );
+        let table = Definition::new("a", "files", &["/a+b".into(), "/c".into()]).unwrap();
+        assert_eq!(
+            table.content,
+            LayerContent::Files(vec![clean("/a+b"), clean("/c")])
+        );
+        assert_eq!(
             read("c:host:/home/me/b:/etc/b+rel:/c").public_text(),
             "c:host:/etc/b+/c"
         );
@@ -273,12 +287,12 @@ mod tests {
             ("app:file:/a", "`file` is no type of layer"),
             ("app:files:", "no content"),
             ("app:files:+", "no content"),
+            ("app:packages:+", "no content"),
             ("app:files:a", "`a` is no absolute path"),
             ("app:directories:/", "root of everything"),
             ("app:files:/../a", "/../a"),
             ("app:host:/a", "is no pair"),
             ("app:host:/a:b", "no absolute path"),
-            ("app:packages:+", "no content"),
             ("app:packages:-o", "`-o` is no name of a package"),
             ("app:packages:curl-", "`curl-` is no name of a package"),
             ("app:packages:a+./b.deb", "`./b.deb` is no name of a package"),

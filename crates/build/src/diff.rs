@@ -11,7 +11,8 @@ use crate::tree::{Content, Kind, Node, Tree};
 const MAX_LINKS: usize = 40;
 
 /// What of `new` is not in `base` already: content, kind, mode, owner or extended attributes differ. Times do not count.
-/// With every object come the directories that it lies in. Nothing is taken away from the base.
+/// With every object come the directories that it lies in. Nothing is taken away from the base, but for a directory where `new`
+/// has something else.
 ///
 /// Where the base has a link to a directory and `new` a directory (`/bin` before and after Debian's and Yocto's usrmerge),
 /// what is in it goes where the link leads: a layer that put a directory there would hide all that is behind the link.
@@ -21,7 +22,7 @@ const MAX_LINKS: usize = 40;
 pub fn added(base: &Tree, new: &Tree) -> Result<Tree, Error> {
     let mut layer = Tree::default();
     let mut buffer = vec![0; 1 << 17];
-    for (path, node) in new.iter() {
+    for (path, node) in new.iter().filter(|(path, _)| !new.is_implied(path)) {
         let Some(place) = place(base, path) else {
             return Err(Error::definition(
                 path.to_string(),
@@ -68,7 +69,8 @@ fn insert(layer: &mut Tree, base: &Tree, new: &Tree, place: &TreePath, node: &No
                 .filter(|node| matches!(node.kind, Kind::Directory))
                 .cloned()
         };
-        let found = directory(new).or_else(|| directory(base));
+        let said = directory(new).filter(|_| !new.is_implied(&path));
+        let found = said.or_else(|| directory(base));
         layer.insert(path.clone(), found.unwrap_or_else(Node::directory));
         parent = path.parent();
     }

@@ -77,6 +77,15 @@ impl From<vcontainer_image::SourceError> for Error {
 }
 
 impl Error {
+    /// Whether somebody may not do what was to be done.
+    pub(crate) fn is_permission(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            Self::Cache { source, .. } | Self::Layer { source, .. } => source.is_permission(),
+            _ => false,
+        }
+    }
+
     /// Names the layer, unless the error does it.
     pub(crate) fn in_layer(self, definition: impl ToString) -> Self {
         match self {

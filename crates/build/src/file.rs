@@ -6,8 +6,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, de::value::SeqAccessDeserializer};
 
 use crate::config::{Healthcheck, Port};
 use crate::definition::Definition;
@@ -112,23 +113,68 @@ struct HealthcheckText {
     retries: Option<u32>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
+/// A layer: a definition, or a table with the same parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum LayerText {
     Definition(String),
-    Table {
-        name: String,
-        #[serde(rename = "type")]
-        kind: String,
-        content: Vec<String>,
-    },
+    Table(LayerTable),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-enum PortText {
-    Number(u16),
-    Text(String),
+#[serde(deny_unknown_fields)]
+struct LayerTable {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    content: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for LayerText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = LayerText;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a text name:type:content or a table with these keys")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<LayerText, E> {
+                Ok(LayerText::Definition(text.into()))
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, table: A) -> Result<LayerText, A::Error> {
+                LayerTable::deserialize(MapAccessDeserializer::new(table)).map(LayerText::Table)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// A port, as number or as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct PortText(String);
+
+impl<'de> Deserialize<'de> for PortText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = PortText;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a port such as 80 or \"53/udp\"")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<PortText, E> {
+                Ok(PortText(text.into()))
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<PortText, E> {
+                Ok(PortText(number.to_string()))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 impl ImageFile {
@@ -163,7 +209,7 @@ impl ImageFile {
         let directory = path.parent().unwrap_or(Path::new(""));
         let read = |layer: &LayerText| match layer {
             LayerText::Definition(text) => text.parse(),
-            LayerText::Table { name, kind, content } => Definition::new(name, kind, content),
+            LayerText::Table(table) => Definition::new(&table.name, &table.kind, &table.content),
         };
         self.layers
             .iter()
@@ -177,10 +223,7 @@ impl ImageFile {
     /// # Errors
     /// One is none.
     pub fn ports(&self) -> Result<Vec<Port>, Error> {
-        let read = |port: &PortText| match port {
-            PortText::Number(number) => number.to_string().parse(),
-            PortText::Text(text) => text.parse(),
-        };
+        let read = |port: &PortText| port.0.parse();
         let ports = self.ports.iter().map(read).collect::<Result<_, String>>();
         ports.map_err(|fault| Error::definition("`ports`", fault))
     }
@@ -198,6 +241,20 @@ impl ImageFile {
                 duration(text).map_err(|fault| Error::definition("`healthcheck`", fault))
             })
         };
+        if let Words::List(words) = &text.test {
+            let is_right = match words.first().map(String::as_str) {
+                Some("NONE") => words.len() == 1,
+                Some("CMD-SHELL") => words.len() == 2,
+                Some("CMD") => words.len() > 1,
+                _ => false,
+            };
+            if !is_right {
+                return Err(Error::definition(
+                    "`healthcheck`",
+                    "`test` is a text, or a list that begins with CMD or CMD-SHELL, or [\"NONE\"]",
+                ));
+            }
+        }
         Ok(Some(Healthcheck {
             test: match &text.test {
                 Words::Text(command) => vec!["CMD-SHELL".into(), command.clone()],
@@ -274,6 +331,11 @@ mod tests {
             ("layer = []", "unknown field `layer`"),
             ("layers = []", "`layers` is empty"),
             ("[healthcheck]\ntest = 1", "a text or a list of texts"),
+            (
+                "layers = [{name = 'a', type = 'files', content = ['/a'], more = 1}]",
+                "unknown field `more`",
+            ),
+            ("ports = [1.5]", "a port such as 80"),
         ] {
             let error = ImageFile::parse(text, path).unwrap_err().to_string();
             assert!(
@@ -286,6 +348,11 @@ mod tests {
             path,
         );
         let wrong = wrong.unwrap();
+        for test in ["['wget']", "[]", "['NONE', 'x']"] {
+            let file =
+                ImageFile::parse(&format!("ports = [70000]\n[healthcheck]\ntest = {test}"), path).unwrap();
+            assert!(file.healthcheck().is_err() && file.ports().is_err(), "{test}");
+        }
         assert!(wrong.ports().is_err() && wrong.layers(path).is_err() && wrong.healthcheck().is_err());
     }
 

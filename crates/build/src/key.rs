@@ -116,16 +116,14 @@ impl Subject<'_> {
             .collect()
     }
 
-    /// Whether all that the layer depends on is known. Packages that somebody else has installed are not, unless their
-    /// versions or what they were made from was said.
+    /// Whether all that the layer depends on is known. Of packages that somebody else has installed it is only known what was
+    /// said about the layer: the versions of those that are named tell nothing of those that come along with them.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        let LayerContent::Packages(names) = &self.definition.content else {
+        if !matches!(self.definition.content, LayerContent::Packages(_)) {
             return self.content.is_some();
-        };
-        self.closure.is_some()
-            || self.inputs.layers.contains_key(&self.definition.name)
-            || self.versions().len() == names.len()
+        }
+        self.closure.is_some() || self.inputs.layers.contains_key(&self.definition.name)
     }
 
     /// Its key; `None` when something that it depends on is not known.

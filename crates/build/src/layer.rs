@@ -10,7 +10,8 @@ use vcontainer_image::{DiffId, Digest, EntryKind, Hasher, Meta, Timestamp, TreeP
 use crate::compress::Method;
 use crate::error::{Error, OnPath as _};
 use crate::tar::TarWriter;
-use crate::tree::{Content, Kind, Link, Tree};
+use crate::tree::{Content, Kind, Link, Node, Tree};
+use crate::unpack::{is_whiteout, whiteout_name};
 
 /// The times in a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -82,6 +83,7 @@ pub fn write(
     let mut first_names: BTreeMap<Link, TreePath> = BTreeMap::new();
     let mut buffer = vec![0; 1 << 18];
     for (path, node) in tree.iter() {
+        check(path, node)?;
         let mut content = None;
         let kind = match &node.kind {
             Kind::Directory => EntryKind::Directory,
@@ -150,6 +152,28 @@ pub fn write(
         })
     };
     finish().at(doing, directory)
+}
+
+/// Refuses what a layer cannot say.
+fn check(path: &TreePath, node: &Node) -> Result<(), Error> {
+    if is_whiteout(path) {
+        return Err(Error::Stream {
+            origin: "its content".into(),
+            fault: whiteout_name(path),
+        });
+    }
+    // PAX ends the name of a record at the first `=`.
+    let attribute = node.meta.xattrs.iter().find(|xattr| xattr.name.contains(&b'='));
+    match attribute {
+        Some(xattr) => Err(Error::Stream {
+            origin: "its content".into(),
+            fault: format!(
+                "the extended attribute `{}` of `{path}` cannot be in a layer: its name has a `=`",
+                xattr.name.escape_ascii()
+            ),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Hashes and counts what goes through.

@@ -181,7 +181,7 @@ impl LayoutWriter {
         let path = self.blob(layer.digest);
         let opened = layer.open().map_err(|error| Error::Image(Box::new(error)))?;
         let mut reader = HashingReader::new(opened);
-        let mut file = File::create_new(&path).at("making", &path)?;
+        let mut file = create(&path)?;
         io::copy(&mut reader, &mut file).at("copying a layer to", &path)?;
         let (digest, size) = reader.finish();
         if (digest, size) != (layer.digest, layer.size) {
@@ -241,8 +241,9 @@ impl LayoutWriter {
 
     fn publish(self) -> Result<(), Error> {
         let staged = self.staging.path();
-        fs::set_permissions(staged, Permissions::from_mode(0o755)).at("setting the mode of", staged)?;
         for directory in [&staged.join("blobs/sha256"), &staged.join("blobs"), staged] {
+            let mode = Permissions::from_mode(0o755);
+            fs::set_permissions(directory, mode).at("setting the mode of", directory)?;
             let opened = File::open(directory).at("opening", directory)?;
             opened.sync_all().at("writing out", directory)?;
         }
@@ -250,8 +251,16 @@ impl LayoutWriter {
     }
 }
 
+/// A new file that everybody may read, whatever the umask is.
+fn create(path: &Path) -> Result<File, Error> {
+    let file = File::create_new(path).at("making", path)?;
+    file.set_permissions(Permissions::from_mode(0o644))
+        .at("setting the mode of", path)?;
+    Ok(file)
+}
+
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut file = File::create_new(path).at("making", path)?;
+    let mut file = create(path)?;
     file.write_all(bytes).at("writing", path)?;
     file.sync_all().at("writing out", path)
 }

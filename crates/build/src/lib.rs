@@ -22,6 +22,7 @@ pub mod layout;
 pub mod lookup;
 mod offer;
 mod packages;
+mod request;
 pub mod scan;
 mod staging;
 mod tar;
@@ -30,8 +31,9 @@ mod tests;
 mod tree;
 mod unpack;
 
-pub use build::{Built, BuiltLayer, Event, Request, build};
+pub use build::{Built, BuiltLayer, build};
 pub use error::Error;
 pub use packages::debian_architecture;
+pub use request::{Event, Request};
 pub use tree::{Content, Kind, Link, Node, Stamp, Tree};
 pub use unpack::Unpacker;

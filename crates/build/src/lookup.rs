@@ -2,13 +2,13 @@
 
 use vcontainer_debian::{self as debian, Installed};
 
-use crate::build::Request;
 use crate::cache::{Damage, Hit};
 use crate::definition;
 use crate::error::Error;
 use crate::key::Key;
 use crate::offer::Offer;
 use crate::packages::Packages;
+use crate::request::Request;
 
 /// A layer that was looked up.
 #[derive(Debug, Clone)]

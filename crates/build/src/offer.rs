@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use vcontainer_debian::{self as debian, Solution};
 use vcontainer_image::Digest;
 
-use crate::build::Request;
 use crate::definition::{Definition, LayerContent};
 use crate::error::Error;
 use crate::layer::Times;
 use crate::packages::Packages;
+use crate::request::Request;
 use crate::tree::Tree;
 use crate::{content, key};
 

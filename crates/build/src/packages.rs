@@ -9,6 +9,7 @@ use vcontainer_debian::{self as debian, Apt, Installed, Solution, Sources};
 use vcontainer_image::{Meta, Platform, Timestamp, TreePath};
 
 use crate::definition::Definition;
+use crate::diff::place;
 use crate::error::Error;
 use crate::tree::{Content, Kind, Link, Node, Tree};
 
@@ -66,6 +67,8 @@ pub(crate) struct Unpacked {
     pub(crate) tree: Tree,
     /// Those with maintainer scripts, which were not run.
     pub(crate) with_scripts: Vec<String>,
+    /// Their configuration files.
+    configuration: Vec<TreePath>,
 }
 
 /// An apt for the layers of one image: it knows what the layers below have installed.
@@ -119,9 +122,13 @@ impl<'a> Packages<'a> {
         let fetched = apt.fetch(solution, tell).map_err(of(definition))?;
         let mut installed = Installed::default();
         let mut with_scripts = Vec::new();
+        let mut configuration = Vec::new();
         for package in &fetched.packages {
             let control = debian::control(package).map_err(of(definition))?;
             installed.add(&control);
+            // A name that is none is in no package's files either.
+            let names = control.configuration.iter();
+            configuration.extend(names.filter_map(|name| TreePath::clean(name.as_bytes()).ok()));
             if !control.scripts.is_empty() {
                 with_scripts.push(package.name.clone());
             }
@@ -130,6 +137,7 @@ impl<'a> Packages<'a> {
         let unpacked = Unpacked {
             tree: convert(tree),
             with_scripts,
+            configuration,
         };
         Ok((unpacked, installed))
     }
@@ -147,8 +155,31 @@ fn of(definition: &Definition) -> impl Fn(debian::Error) -> Error {
     }
 }
 
+/// What is below a layer of packages stays where packages would not touch it on a machine either: directories are as they
+/// are, and so are configuration files.
+pub(crate) fn respect(below: &Tree, unpacked: &mut Unpacked) {
+    let tree = &mut unpacked.tree;
+    without_links_over(below, tree);
+    for file in &unpacked.configuration {
+        if place(below, file).is_some_and(|path| below.get(&path).is_some()) {
+            tree.remove(file);
+        }
+    }
+    let is_directory = |node: Option<&Node>| matches!(node.map(|node| &node.kind), Some(Kind::Directory));
+    let known: Vec<TreePath> = tree
+        .iter()
+        .filter(|(path, node)| {
+            is_directory(Some(node)) && place(below, path).is_some_and(|path| is_directory(below.get(&path)))
+        })
+        .map(|(path, _)| path.clone())
+        .collect();
+    for path in known {
+        tree.imply(path);
+    }
+}
+
 /// Where the base has a directory, no link into `/usr` takes its place: it would hide all that is in it.
-pub(crate) fn without_links_over(below: &Tree, tree: &mut Tree) {
+fn without_links_over(below: &Tree, tree: &mut Tree) {
     let links: Vec<TreePath> = tree
         .iter()
         .filter(|(path, node)| {
@@ -179,7 +210,6 @@ fn convert(tree: debian::Tree) -> Tree {
         }
     }
     let mut converted = Tree::default();
-    converted.insert(TreePath::root(), Node::directory());
     for (path, node) in nodes {
         let kind = match node.kind {
             debian::Kind::Directory => Kind::Directory,

@@ -22,6 +22,30 @@ const OF_THE_HOST: [&[u8]; 3] = [b"security.selinux", b"trusted.overlay.", b"use
 /// # Errors
 /// It is none, or something in it cannot be read.
 pub fn directory(root: &Path) -> Result<Tree, Error> {
+    directory_of(root, None)
+}
+
+/// As [`directory`]; what belongs to `builder`, an ordinary user and group, belongs to root: who builds an image means
+/// nothing in it.
+///
+/// # Errors
+/// As [`directory`].
+pub fn directory_of(root: &Path, builder: Option<(u32, u32)>) -> Result<Tree, Error> {
+    let mut tree = as_seen(root)?;
+    if let Some((user, group)) = builder {
+        for node in tree.nodes_mut() {
+            if node.meta.uid == user {
+                node.meta.uid = 0;
+            }
+            if node.meta.gid == group {
+                node.meta.gid = 0;
+            }
+        }
+    }
+    Ok(tree)
+}
+
+fn as_seen(root: &Path) -> Result<Tree, Error> {
     let found = stat(root).at("reading", root)?;
     if !FileType::from_raw_mode(found.st_mode).is_dir() {
         return Err(Error::NotADirectory { path: root.into() });

@@ -1,5 +1,7 @@
 //! Images built from small file systems, read back by the reader of images.
 
+mod below;
+
 use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::fs;

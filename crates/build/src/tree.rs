@@ -1,6 +1,6 @@
 //! A file system in memory: names, owners, kinds. Content stays where it lies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt as _;
@@ -10,10 +10,14 @@ use std::sync::Arc;
 use rustix::fs::{Stat, fstat};
 use vcontainer_image::{Meta, TreePath};
 
+use crate::diff::place;
+
 /// A file system, sorted by path; every parent is there and comes before what is in it.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     nodes: BTreeMap<TreePath, Node>,
+    /// Directories that are only there because something lies in them: nobody has said what they are like.
+    implied: BTreeSet<TreePath>,
 }
 
 /// One object of a [`Tree`].
@@ -173,7 +177,19 @@ impl Tree {
 
     /// Puts an object at a path, in place of what was there.
     pub fn insert(&mut self, path: TreePath, node: Node) {
+        self.implied.remove(&path);
         self.nodes.insert(path, node);
+    }
+
+    /// Whether a directory is only there because something lies in it.
+    #[must_use]
+    pub fn is_implied(&self, path: &TreePath) -> bool {
+        self.implied.contains(path)
+    }
+
+    /// Takes back what was said about a directory: whatever lies below this file system is right.
+    pub(crate) fn imply(&mut self, path: TreePath) {
+        self.implied.insert(path);
     }
 
     /// Makes the directories that a path lies in and nobody has described: root's, for everyone to read.
@@ -184,21 +200,29 @@ impl Tree {
                 return;
             }
             parent = path.parent();
+            self.implied.insert(path.clone());
             self.nodes.insert(path, Node::directory());
         }
     }
 
     /// Puts another file system over this one, as engines do with layers: directories are merged, everything else takes
-    /// the place of what was there.
+    /// the place of what was there. What lies below a link goes where the link leads.
     pub fn lay_over(&mut self, layer: &Self) {
         let is_directory = |node: &Node| matches!(node.kind, Kind::Directory);
-        for (path, node) in layer.iter() {
-            if !(is_directory(node) && self.get(path).is_some_and(is_directory)) {
-                self.remove(path);
+        for (path, node) in layer.iter().filter(|(path, _)| !layer.is_implied(path)) {
+            // Where links lead in a circle nothing can lie.
+            let Some(path) = place(self, path) else { continue };
+            if !(is_directory(node) && self.get(&path).is_some_and(is_directory)) {
+                self.remove(&path);
             }
-            self.insert_parents(path);
-            self.insert(path.clone(), node.clone());
+            self.insert_parents(&path);
+            self.insert(path, node.clone());
         }
+    }
+
+    /// All objects, to change them.
+    pub(crate) fn nodes_mut(&mut self) -> impl Iterator<Item = &mut Node> {
+        self.nodes.values_mut()
     }
 
     /// All objects, sorted by path.
@@ -221,9 +245,9 @@ impl Tree {
     /// Takes out what lies at a path, with all below it.
     pub fn remove(&mut self, path: &TreePath) {
         let below: Vec<TreePath> = self.below(path).cloned().collect();
-        self.nodes.remove(path);
-        for path in below {
-            self.nodes.remove(&path);
+        for path in std::iter::once(path).chain(&below) {
+            self.nodes.remove(path);
+            self.implied.remove(path);
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use vcontainer_image::{Compression, EntryKind, LayerItem, LayerReader, TreePath};
 
+use crate::diff::place;
 use crate::error::{Error, OnPath as _};
 use crate::tree::{Content, Kind, Link, Node, Tree};
 
@@ -23,9 +24,14 @@ pub struct Unpacker {
     keeps: bool,
     end: u64,
     links: u64,
+    /// Whether names of whiteouts are whiteouts.
+    takes_whiteouts: bool,
     /// How many objects one stream may have.
     most: usize,
 }
+
+/// As many as the largest images have a hundred times over.
+const MOST_OBJECTS: usize = 10_000_000;
 
 impl Unpacker {
     /// An empty file system whose content is kept in a nameless file in `directory`.
@@ -40,7 +46,8 @@ impl Unpacker {
             keeps: true,
             end: 0,
             links: 0,
-            most: usize::MAX,
+            takes_whiteouts: true,
+            most: MOST_OBJECTS,
         })
     }
 
@@ -56,8 +63,16 @@ impl Unpacker {
             keeps: false,
             end: 0,
             links: 0,
-            most: usize::MAX,
+            takes_whiteouts: true,
+            most: MOST_OBJECTS,
         })
+    }
+
+    /// Takes the streams for file systems of their own: names of whiteouts are errors.
+    #[must_use]
+    pub fn without_whiteouts(mut self) -> Self {
+        self.takes_whiteouts = false;
+        self
     }
 
     /// Bounds how many objects one stream may have, the directories that its names imply included.
@@ -164,9 +179,11 @@ impl Unpacker {
                 meta: entry.meta,
                 kind,
             };
-            match whiteout(&entry.path) {
+            let path = entry.path;
+            match whiteout(&path) {
+                Some(_) if !self.takes_whiteouts => return Err(wrong(whiteout_name(&path))),
                 Some(whiteout) => layer.whiteouts.push(whiteout),
-                None => layer.tree.insert(entry.path, node),
+                None => layer.tree.insert(path, node),
             }
         }
         // The end of a compressed stream tells whether all of it was right.
@@ -178,9 +195,16 @@ impl Unpacker {
 
     /// The file that has this name already, as one that has another name too.
     fn linked(&mut self, layer: &mut Layer, target: &TreePath) -> Option<Node> {
-        let node = match layer.tree.get_mut(target) {
-            Some(node) => node,
-            None => self.tree.get_mut(target)?,
+        let node = match layer.tree.get(target) {
+            Some(_) => layer.tree.get_mut(target)?,
+            // The target may be named through a link, of this stream or of those below.
+            None => match place(&layer.tree, target).filter(|path| layer.tree.get(path).is_some()) {
+                Some(path) => layer.tree.get_mut(&path)?,
+                None => {
+                    let path = place(&self.tree, target)?;
+                    self.tree.get_mut(&path)?
+                }
+            },
         };
         let Kind::File { link, .. } = &mut node.kind else {
             return matches!(node.kind, Kind::Symlink(_)).then(|| node.clone());
@@ -196,12 +220,17 @@ impl Unpacker {
         for whiteout in layer.whiteouts {
             match whiteout {
                 Whiteout::Content(directory) => {
+                    let inside = place(&self.tree, &directory.join(OPAQUE));
+                    let directory = inside.and_then(|path| path.parent()).unwrap_or(directory);
                     let below: Vec<TreePath> = self.tree.below(&directory).cloned().collect();
                     for path in below {
                         self.tree.remove(&path);
                     }
                 }
-                Whiteout::Name(path) => self.tree.remove(&path),
+                Whiteout::Name(path) => {
+                    let path = place(&self.tree, &path).unwrap_or(path);
+                    self.tree.remove(&path);
+                }
             }
         }
         self.tree.lay_over(&layer.tree);
@@ -240,6 +269,18 @@ enum Whiteout {
     Content(TreePath),
     /// One name.
     Name(TreePath),
+}
+
+/// Why a name cannot be in a file system that becomes a layer.
+pub(crate) fn whiteout_name(path: &TreePath) -> String {
+    format!(
+        "`{path}` cannot be in an image: engines take names that begin with .wh. for something that is removed"
+    )
+}
+
+/// Whether engines would take this name for something that is removed.
+pub(crate) fn is_whiteout(path: &TreePath) -> bool {
+    whiteout(path).is_some()
 }
 
 fn whiteout(path: &TreePath) -> Option<Whiteout> {

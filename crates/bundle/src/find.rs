@@ -38,8 +38,8 @@ pub enum FindError {
     },
     /// A remote reference without a local copy.
     #[error(
-        "{origin}: `{reference}` is a remote image, and this version does not fetch; fetch it (such as with `skopeo \
-         copy --override-arch ARCH docker://{reference} oci:DIR`) and give the copy with --image {reference}=DIR"
+        "{origin}: `{reference}` is a remote image, and a bundle does not fetch; fetch it (`vcontainer fetch \
+         {reference}`) and give the layout with --image {reference}=DIR"
     )]
     Remote {
         /// Which request.
@@ -154,7 +154,7 @@ mod tests {
                 .find(&request(remote))
                 .unwrap_err()
                 .to_string()
-                .contains("skopeo copy")
+                .contains("vcontainer fetch")
         );
         places.given.insert(Source::parse(remote).unwrap(), "x".into());
         assert_eq!(

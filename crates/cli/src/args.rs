@@ -1,5 +1,6 @@
 //! The commands and options, and nothing else: what `--help`, man pages and completions say.
 
+mod fetch;
 mod guest;
 mod oci;
 
@@ -10,6 +11,7 @@ use vcontainer_bundle::grammar::{Runtime, Source};
 use vcontainer_bundle::target::docker;
 use vcontainer_store::Limits;
 
+pub use fetch::Fetch;
 pub use guest::{Guest, GuestBuild, GuestCommand, GuestList};
 pub use oci::{
     CacheArgs, CacheList, CacheLookup, CachePrune, CacheSave, CacheVerify, CompressionArg, LayerArgs, Oci,
@@ -71,6 +73,8 @@ pub enum Command {
     Bundle(Box<Bundle>),
     /// List images, layers, sizes and what is shared in a store, an image or a root filesystem
     Inspect(Inspect),
+    /// Fetch an image from a registry by its digest, for the target's platform, through a cache
+    Fetch(Box<Fetch>),
     /// Make or list the files that vdkr and vpdmn boot from
     Guest(Guest),
     /// Build OCI images from root filesystems, join and take apart platforms, look at what is in them

@@ -1,6 +1,7 @@
 //! The commands.
 
 pub mod bundle;
+pub mod fetch;
 pub mod guest;
 pub mod inspect;
 pub mod oci;

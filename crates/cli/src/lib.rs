@@ -21,6 +21,7 @@ pub fn run(args: args::Args) -> anyhow::Result<()> {
     match args.command {
         args::Command::Bundle(args) => commands::bundle::run(&args),
         args::Command::Inspect(args) => commands::inspect::run(&args),
+        args::Command::Fetch(args) => commands::fetch::run(&args),
         args::Command::Guest(args) => commands::guest::run(&args),
         args::Command::Oci(args) => commands::oci::run(&args),
     }

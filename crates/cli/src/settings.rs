@@ -22,10 +22,11 @@ pub fn given_source_date_epoch() -> Result<Option<Timestamp>> {
         Some(value) => value
             .to_str()
             .and_then(|text| text.parse().ok())
-            .filter(|seconds| *seconds >= 0)
+            // The year 9999: later times have no text that others read.
+            .filter(|seconds| (0..=253_402_300_799).contains(seconds))
             .with_context(|| {
                 format!(
-                    "SOURCE_DATE_EPOCH is {value:?}: it must be a number of seconds since 1970, or not set"
+                    "SOURCE_DATE_EPOCH is {value:?}: it must be a number of seconds since 1970 before the year 10000, or not set"
                 )
             })?,
     };

@@ -2,6 +2,7 @@
 //! wanted architecture on which nothing is installed but what it is told. It finds what packages need, and fetches it.
 
 mod configuration;
+mod lists;
 mod parse;
 
 use std::fs::{self, File};
@@ -12,11 +13,10 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::Error;
 use crate::digest::{digest, digest_of};
 use crate::installed::Installed;
 use crate::process::{APT_GET, complaint};
-use crate::{Error, feed};
-use configuration::{configuration, feed_line, mirror_line};
 pub use parse::Wanted;
 use parse::{package, unescape, wanted};
 
@@ -235,99 +235,6 @@ impl Apt {
             .map_err(|error| Error::io("lock", self.directory.join("lock"))(error.into()))
     }
 
-    /// Fetches the lists that are too old. The inner error is why the mirror doesn't serve the release.
-    fn refresh(
-        &mut self,
-        sources: &Sources,
-        from: Option<(&Release, &Mirror)>,
-        tell: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Result<(), String>, Error> {
-        let mut lines = from.map_or_else(String::new, |(release, mirror)| mirror_line(release, mirror));
-        let mut is_other_feed = false;
-        if !sources.feeds.is_empty() {
-            let feed = self.directory.join("feed");
-            is_other_feed = feed::index(&feed, &sources.feeds)?;
-            let line = feed_line(&feed);
-            self.write("etc/feed.list", &line)?;
-            lines.push_str(&line);
-        }
-        let configuration = configuration(&self.directory, sources);
-        self.write("etc/sources.list", &lines)?;
-        self.write("apt.conf", &configuration)?;
-        let marker = self.directory.join("refreshed");
-        let state = format!("{lines}{configuration}");
-        let is_same = fs::read_to_string(&marker).is_ok_and(|found| found == state);
-        let age = fs::metadata(&marker)
-            .and_then(|metadata| metadata.modified())
-            .ok()
-            .and_then(|time| time.elapsed().ok());
-        // A feed is as it is: only a mirror's lists grow old.
-        let is_fresh = is_same && (from.is_none() || age.is_some_and(|age| age < sources.max_age));
-        if !is_fresh || is_other_feed {
-            // It holds again when all has been fetched.
-            let _ = fs::remove_file(&marker).ok();
-            let mut command = self.command();
-            if is_fresh {
-                let list = self.directory.join("etc/feed.list");
-                let only = format!("Dir::Etc::SourceList={}", list.display());
-                command.args(["-o", &only, "-o", "APT::Get::List-Cleanup=0"]);
-            } else if let Some((_, mirror)) = from {
-                tell(Event::Lists(mirror));
-            }
-            if let Err(said) = update(command.args(["-q", "update"]))? {
-                return Ok(Err(said));
-            }
-            self.write("refreshed", &state)?;
-            if let (true, Some(age)) = (is_fresh, age) {
-                // The mirror's lists are as old as they were.
-                let time = std::time::SystemTime::now().checked_sub(age);
-                let file = File::options().write(true).open(&marker);
-                let set = file.and_then(|file| time.map_or(Ok(()), |time| file.set_modified(time)));
-                set.map_err(Error::io("write", &marker))?;
-            }
-        }
-        self.stamp = self.stamp_of_lists()?;
-        self.forget_old_solutions();
-        Ok(Ok(()))
-    }
-
-    /// Names, sizes and times of the lists.
-    fn stamp_of_lists(&self) -> Result<String, Error> {
-        use std::os::unix::fs::MetadataExt as _;
-        let directory = self.directory.join("lists");
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&directory).map_err(Error::io("list", &directory))? {
-            let entry = entry.map_err(Error::io("list", &directory))?;
-            let path = entry.path();
-            // A list of a feed is a link to it.
-            let metadata = path.metadata().map_err(Error::io("read", &path))?;
-            if metadata.is_file() {
-                found.push(format!(
-                    "{} {} {}.{}",
-                    entry.file_name().to_string_lossy(),
-                    metadata.size(),
-                    metadata.mtime(),
-                    metadata.mtime_nsec()
-                ));
-            }
-        }
-        found.sort();
-        Ok(digest_of(found.iter().map(String::as_str)))
-    }
-
-    /// Solutions for other lists are of no use any more.
-    fn forget_old_solutions(&self) {
-        let Ok(entries) = fs::read_dir(self.directory.join("solved")) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            if !entry.file_name().to_string_lossy().starts_with(&self.stamp) {
-                // Nothing depends on it.
-                let _ = fs::remove_file(entry.path()).ok();
-            }
-        }
-    }
-
     fn write(&self, name: &str, text: &str) -> Result<(), Error> {
         let path = self.directory.join(name);
         fs::write(&path, text).map_err(Error::io("write", &path))
@@ -386,6 +293,8 @@ impl Apt {
             "--print-uris",
             "--yes",
             "--no-install-recommends",
+            // What is below a layer cannot be taken away.
+            "--no-remove",
             "--",
         ]);
         let output = APT_GET.output(command.args(packages))?;
@@ -393,10 +302,13 @@ impl Apt {
         if output.status.success() {
             return Ok(text.into_owned());
         }
+        let is_reason = |line: &&str| {
+            line.starts_with("The following packages have unmet") || line.contains(" is a virtual package")
+        };
         let detail: Vec<&str> = text
             .lines()
-            .skip_while(|line| !line.starts_with("The following packages have unmet"))
-            .skip(1)
+            .skip_while(|line| !is_reason(line))
+            .filter(|line| !line.starts_with("The following packages have unmet"))
             .map(str::trim)
             .collect();
         let said = [complaint(&output.stderr), detail.join(" ")]
@@ -450,6 +362,8 @@ impl Apt {
             "--download-only",
             "--yes",
             "--no-install-recommends",
+            // What is below a layer cannot be taken away.
+            "--no-remove",
             "--",
         ]);
         let mut child = command
@@ -482,28 +396,6 @@ impl Apt {
             said: complaint(&output.stderr),
         })
     }
-}
-
-/// The inner error is what apt said.
-fn update(command: &mut Command) -> Result<Result<(), String>, Error> {
-    let output = APT_GET.output(command)?;
-    if output.status.success() {
-        return Ok(Ok(()));
-    }
-    let said = complaint(&output.stderr);
-    let unsigned = [
-        "NO_PUBKEY",
-        "public key is not available",
-        "Missing key",
-        "not signed",
-    ];
-    if unsigned.iter().any(|sign| said.contains(sign)) && !said.contains("does not have a Release file") {
-        return Ok(Err(format!(
-            "its signature cannot be checked with the keys of debian-archive-keyring (a newer version of that \
-             package may have them): {said}"
-        )));
-    }
-    Ok(Err(said))
 }
 
 /// The packages as files, if all are there. A file with a wrong digest is removed.

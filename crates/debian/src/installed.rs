@@ -26,6 +26,8 @@ pub struct Control {
     pub fields: String,
     /// The maintainer scripts that it has.
     pub scripts: Vec<&'static str>,
+    /// Absolute paths of its configuration files, which are never put in place of changed ones (deb-conffiles(5)).
+    pub configuration: Vec<String>,
 }
 
 impl Installed {
@@ -109,23 +111,40 @@ pub fn control(package: &Package) -> Result<Control, Error> {
 fn read_control(mut reader: Reader<impl std::io::Read>) -> Result<Option<Control>, TarError> {
     let mut fields = None;
     let mut scripts = Vec::new();
+    let mut configuration = Vec::new();
     while let Some(entry) = reader.next_entry()? {
         if !matches!(entry.kind, EntryKind::File(_)) {
             continue;
         }
+        if entry.path == b"conffiles" {
+            let text = text(&mut reader)?;
+            // A word before the path tells what becomes of files that are gone.
+            let paths = text.lines().filter_map(|line| line.split_whitespace().last());
+            configuration.extend(paths.map(str::to_owned));
+        }
         if entry.path == b"control" {
-            let mut text = String::new();
-            Content(&mut reader)
-                .take(MAX_CONTROL)
-                .read_to_string(&mut text)
-                .map_err(TarError::Read)?;
+            let text = text(&mut reader)?;
             // A blank line would begin the fields of another package.
             fields = text.split("\n\n").next().map(str::to_owned);
         }
         scripts.extend(SCRIPTS.into_iter().find(|name| entry.path == name.as_bytes()));
     }
     scripts.sort_unstable();
-    Ok(fields.map(|fields| Control { fields, scripts }))
+    Ok(fields.map(|fields| Control {
+        fields,
+        scripts,
+        configuration,
+    }))
+}
+
+/// The content of the current entry, as far as it is read.
+fn text(reader: &mut Reader<impl std::io::Read>) -> Result<String, TarError> {
+    let mut bytes = Vec::new();
+    Content(reader)
+        .take(MAX_CONTROL)
+        .read_to_end(&mut bytes)
+        .map_err(TarError::Read)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 struct Content<'a, R>(&'a mut Reader<R>);

@@ -138,7 +138,8 @@ pub fn another_package_manager(pretender: &[&str]) -> Result<()> {
         layers="--arch aarch64 --machine qemuarm64 --tune cortexa57 --layer-cache cache --quiet --layer"
         layer1=base:packages:base-files+web
         layer2=app:packages:app
-        versions="--package-version base-files=3.0.14 --package-version web=1 --package-version app=$1"
+        versions="--package-version base-files=3.0.14 --package-version web=1 --package-version app=$1
+            --layer-input base=closure-1 --layer-input app=closure-$1"
         hits() {
             vcontainer oci cache lookup --format json $layers $layer1 --layer $layer2 $versions | grep -c '"hit": true' || true
         }
@@ -171,7 +172,7 @@ pub fn another_package_manager(pretender: &[&str]) -> Result<()> {
             // Debian's pseudo keeps its database where these say.
             command = command
                 .env("PSEUDO_PREFIX", "/usr")
-                .env("PSEUDO_LOCALSTATEDIR", &person.path("tmp").display().to_string());
+                .env("PSEUDO_LOCALSTATEDIR", person.path("tmp").display().to_string());
         }
         command.output()
     };

@@ -89,8 +89,7 @@ impl Cache {
                     size <= limit || keep.is_some_and(|key| key.full() == entry.key)
                 }
             };
-            if !is_kept {
-                self.remove(&found.directory);
+            if !is_kept && self.remove(&found.directory) {
                 gone.push(found);
             }
         }

@@ -8,7 +8,7 @@ mod index;
 mod inspect;
 mod layers;
 mod list;
-mod naming;
+pub(super) mod naming;
 mod request;
 mod settings;
 mod source;

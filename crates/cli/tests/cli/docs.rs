@@ -152,7 +152,7 @@ fn links_between_the_pages_lead_somewhere() {
 fn the_map_of_the_code_has_every_module() {
     let map = fs::read_to_string(repository().join("ARCHITECTURE.md")).unwrap();
     for package in [
-        "image", "store", "bundle", "build", "view", "cli", "wire", "agent", "debian", "guest", "vm",
+        "image", "store", "bundle", "build", "fetch", "view", "cli", "wire", "agent", "debian", "guest", "vm",
     ] {
         let start = map.find(&format!("\n### {package}\n")).unwrap() + 1;
         let section = map[start..].split("\n#").next().unwrap();

@@ -5,11 +5,13 @@
 mod bundle;
 mod docs;
 mod engine;
+mod fetch;
 mod fixture;
 // One reader of pages for all that run them.
 #[path = "../../../../e2e/src/guide.rs"]
 mod guide;
 mod inspect;
 mod oci_build;
+mod oci_feed;
 mod oci_tools;
 mod wrong_input;

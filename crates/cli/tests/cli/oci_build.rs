@@ -222,6 +222,66 @@ fn links_lead_to_a_layout_with_another_name() {
     assert!(bench.path("out/app-20260102.rootfs-oci/index.json").exists());
 }
 
+#[test]
+fn the_link_takes_the_place_of_an_image_with_the_tag_latest() {
+    let bench = bench();
+    let words = ["--arch", "aarch64", "--rootfs", "rootfs", "--tar"];
+    for name in ["app", "app:1.0", "app", "app:2.0"] {
+        build(&bench, &[&words[..], &[name]].concat()).good();
+    }
+    for suffix in ["oci", "oci.tar", "oci-dir.tar"] {
+        let link = bench.path(&format!("out/app-latest-{suffix}"));
+        let target = fs::read_link(link).unwrap().display().to_string();
+        assert_eq!(target, format!("app-2.0-{suffix}"));
+    }
+    bench.write("out/mine-latest-oci/precious", b"");
+    let ran = build(&bench, &[&words[..], &["mine:1.0"]].concat());
+    assert!(
+        ran.code() == 1 && ran.stderr().contains("remove it"),
+        "{}",
+        ran.stderr()
+    );
+    assert!(bench.path("out/mine-latest-oci/precious").exists());
+}
+
+#[test]
+fn everybody_may_read_an_image_whatever_the_umask() {
+    let bench = bench();
+    let built = Command::new("sh")
+        .args([
+            "-c",
+            "umask 077; exec \"$0\" oci build --arch aarch64 --rootfs rootfs --output out --layer-cache cache --quiet \
+             --layer a:files:/etc/conf app",
+        ])
+        .arg(env!("CARGO_BIN_EXE_vcontainer"))
+        .current_dir(bench.path(""))
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{built:?}");
+    let closed = Command::new("find")
+        .args([bench.path("out/app-latest-oci/"), bench.path("cache/")])
+        .args([
+            "-mindepth",
+            "1",
+            "(",
+            "-type",
+            "d",
+            "!",
+            "-perm",
+            "755",
+            "-o",
+            "-type",
+            "f",
+            "!",
+            "-perm",
+            "644",
+            ")",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&closed.stdout), "");
+}
+
 /// Everything in the folder, but for apt's cache.
 fn names(bench: &Bench) -> Vec<String> {
     let listing = Command::new("find")
@@ -322,6 +382,14 @@ fn wrong_input_is_one_error_and_nothing_is_written() {
         (
             &["--layer", "a:files:/etc/conf", "--installed", "b=rootfs"],
             &["--installed", "the layer `b`"],
+        ),
+        (&["--volume", "data"], &["the volume `data`", "no absolute path"]),
+        (&["--user", "a:b:c"], &["the user `a:b:c`"]),
+        (&["--stop-signal", "SIGFOO"], &["the stop signal `SIGFOO`"]),
+        (&["--machine", "a\nfull_key=b"], &["--machine has a character"]),
+        (
+            &["--base", "docker.io/library/alpine"],
+            &["`docker.io/library/alpine`", "vcontainer fetch"],
         ),
         (&["--level", "12"], &["gzip has the levels 1 to 9"]),
         (&["--layout-name", "a/b"], &["--layout-name `a/b`"]),
@@ -445,6 +513,26 @@ fn the_cache_is_looked_after() {
     let pruned = bench.run(&["oci", "cache", "prune", "--size", "0", "--layer-cache", "cache"]);
     assert!(pruned.good().stdout().starts_with("1 layer removed, "));
     assert_eq!(json(&["list", "--format", "json"]), json!([]));
+    let save = bench.run(&[
+        "oci",
+        "cache",
+        "save",
+        "--arch",
+        "aarch64",
+        "--layer-cache",
+        "cache",
+        "--layer",
+        "base:packages:busybox",
+        "--package-version",
+        "busybox=1",
+        "--installed",
+        "base=rootfs",
+    ]);
+    assert!(
+        save.code() == 1 && save.stderr().contains("--layer-input base="),
+        "{}",
+        save.stderr()
+    );
     let none = bench.run(&["oci", "cache", "list", "--layer-cache", "none"]);
     assert!(none.code() == 1 && none.stderr().contains("there is no layer cache in `none`"));
 }

@@ -10,12 +10,12 @@ Examples:
   Before packages are installed: which layers are there already?
     vcontainer oci cache lookup --arch aarch64 --machine qemuarm64 \\
         --layer base:packages:base-files+busybox --package-version base-files=3.0.14 \\
-        --package-version busybox=1.37.0
+        --package-version busybox=1.37.0 --layer-input base=0c3f8a91
 
   After somebody has installed the packages of a layer into rootfs:
     vcontainer oci cache save --arch aarch64 --machine qemuarm64 --installed base=rootfs \\
         --layer base:packages:base-files+busybox --package-version base-files=3.0.14 \\
-        --package-version busybox=1.37.0
+        --package-version busybox=1.37.0 --layer-input base=0c3f8a91
 
   What is in it, and is it whole?
     vcontainer oci cache list

@@ -1,11 +1,12 @@
 //! `vcontainer oci cache`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
+use vcontainer_build::Event;
 use vcontainer_build::cache::{Cache, Found, Health};
 use vcontainer_build::config::Settings;
 use vcontainer_image::Timestamp;
@@ -136,9 +137,25 @@ fn save(args: &CacheSave) -> Result<()> {
     let (settings, annotations) = (Settings::default(), BTreeMap::new());
     let target = scratch.path().join("image");
     let request = prepared.request(&settings, "latest", &annotations, &target);
-    vcontainer_build::build(&request, &mut |event| work::show(event, args.quiet))
-        .context("the layers cannot be saved")?;
-    Ok(())
+    let mut kept = BTreeSet::new();
+    vcontainer_build::build(&request, &mut |event| {
+        match &event {
+            Event::Hit { layer, .. } | Event::Saving { layer, .. } => drop(kept.insert((*layer).to_owned())),
+            Event::NotSaved { layer, .. } => drop(kept.remove(*layer)),
+            _ => {}
+        }
+        work::show(event, args.quiet);
+    })
+    .context("the layers cannot be saved")?;
+    let forgotten = request.layers.iter().find(|layer| !kept.contains(&layer.name));
+    match forgotten {
+        None => Ok(()),
+        Some(layer) => bail!(
+            "layer `{layer}` is not kept: nobody could tell when it is out of date. Say what it depends on with \
+             --layer-input {}=…, such as the versions of all packages that come along",
+            layer.name
+        ),
+    }
 }
 
 /// One entry of `list --format json`, which prints an array of these.
@@ -243,7 +260,11 @@ fn verify(args: &CacheVerify) -> Result<()> {
     for damage in &damaged {
         warn(&damage.to_string());
         if args.remove {
-            cache.remove(&damage.directory);
+            ensure!(
+                cache.remove(&damage.directory),
+                "`{}` cannot be removed: it belongs to somebody else",
+                damage.directory.display()
+            );
         }
     }
     let whole = found.len() - damaged.len();

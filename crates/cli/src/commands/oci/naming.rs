@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 
 /// The name and the tag as they become parts of file names.
-pub(super) fn name_and_tag(text: &str) -> Result<(&str, &str)> {
+pub(crate) fn name_and_tag(text: &str) -> Result<(&str, &str)> {
     let (name, tag) = text.split_once(':').unwrap_or((text, "latest"));
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     for part in [name, tag] {
@@ -21,12 +21,12 @@ pub(super) fn name_and_tag(text: &str) -> Result<(&str, &str)> {
 }
 
 /// Where the layout of an image lies.
-pub(super) fn layout(directory: &Path, name: &str, tag: &str) -> PathBuf {
+pub(crate) fn layout(directory: &Path, name: &str, tag: &str) -> PathBuf {
     directory.join(format!("{name}-{tag}-oci"))
 }
 
 /// Makes the link from `NAME-latest-oci` to the layout of another tag.
-pub(super) fn link_latest(directory: &Path, name: &str, tag: &str) -> Result<()> {
+pub(crate) fn link_latest(directory: &Path, name: &str, tag: &str) -> Result<()> {
     match tag {
         "latest" => Ok(()),
         tag => link(
@@ -38,23 +38,38 @@ pub(super) fn link_latest(directory: &Path, name: &str, tag: &str) -> Result<()>
 }
 
 /// Makes a link, in place of one that is there.
-pub(super) fn link(directory: &Path, name: &str, target: &str) -> Result<()> {
+pub(crate) fn link(directory: &Path, name: &str, target: &str) -> Result<()> {
     let path = directory.join(name);
     let new = directory.join(format!(".{name}.{}", std::process::id()));
+    let old = directory.join(format!(".{name}.{}.old", std::process::id()));
     let make = || {
-        match fs::symlink_metadata(&path) {
-            Ok(metadata) if !metadata.is_symlink() => {
-                return Err(std::io::Error::other(
-                    "something else than a link is there: remove it",
-                ));
-            }
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         std::os::unix::fs::symlink(target, &new)?;
-        fs::rename(&new, &path)
+        match fs::symlink_metadata(&path) {
+            // An image that was built with the tag `latest`: the link takes its place, as the next build would.
+            Ok(metadata) if is_ours(&path, &metadata) => {
+                fs::rename(&path, &old)?;
+                fs::rename(&new, &path)?;
+                match metadata.is_dir() {
+                    true => fs::remove_dir_all(&old),
+                    false => fs::remove_file(&old),
+                }
+            }
+            Ok(metadata) if !metadata.is_symlink() => Err(std::io::Error::other(
+                "something else than a link is there: remove it",
+            )),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => fs::rename(&new, &path),
+        }
     };
     make()
         .inspect_err(|_| drop(fs::remove_file(&new)))
         .with_context(|| format!("cannot make the link `{}`", path.display()))
+}
+
+/// Whether a layout, or a tar file of one, is there.
+fn is_ours(path: &Path, metadata: &fs::Metadata) -> bool {
+    match metadata.is_dir() {
+        true => path.join("oci-layout").is_file(),
+        false => metadata.is_file() && path.extension().is_some_and(|extension| extension == "tar"),
+    }
 }

@@ -97,6 +97,13 @@ impl Prepared {
                 );
             }
         }
+        let words = [("--machine", &args.machine), ("--tune", &args.tune)];
+        for (option, text) in words {
+            ensure!(
+                !text.contains(char::is_control),
+                "{option} has a character that no name has"
+            );
+        }
         let rootfs = args.rootfs.as_deref().or(file.rootfs.as_deref());
         Ok(Self {
             root: rootfs.map(|path| root(path, &args.temp_dir)).transpose()?,
@@ -274,6 +281,12 @@ fn base(args: &LayerArgs, file: &ImageFile, wanted: Option<&Platform>) -> Result
     let Some(name) = args.base.as_ref().or(file.base.as_ref()) else {
         return Ok(None);
     };
+    let local = |name: &str| !name.contains('/') && !name.contains(':');
+    ensure!(
+        Path::new(name).is_absolute() || local(name),
+        "the base image `{name}` cannot be used: name one in the output directory, or an absolute path. \
+         `vcontainer fetch` gets images from registries"
+    );
     let path = match Path::new(name).is_absolute() {
         true => PathBuf::from(name),
         false => {
@@ -306,7 +319,10 @@ fn root(path: &Path, scratch: &Path) -> Result<Tree> {
     let doing = || format!("the root filesystem `{}` cannot be used", path.display());
     let metadata = fs::metadata(path).with_context(doing)?;
     if metadata.is_dir() {
-        return scan::directory(path).with_context(doing);
+        // Root, or who pretends to be, has owners to keep.
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        let builder = (!user.is_root()).then(|| (user.as_raw(), group.as_raw()));
+        return scan::directory_of(path, builder).with_context(doing);
     }
     let read = || -> Result<Tree> {
         let mut file = File::open(path)?;
@@ -314,9 +330,12 @@ fn root(path: &Path, scratch: &Path) -> Result<Tree> {
         let count = std::io::Read::read(&mut file, &mut start)?;
         let compression = Compression::sniff(start.get(..count).unwrap_or_default())?;
         std::io::Seek::rewind(&mut file)?;
-        let mut unpacker = Unpacker::new(scratch)?;
+        let mut unpacker = Unpacker::new(scratch)?.without_whiteouts();
         unpacker.add(file, compression, &format!("`{}`", path.display()))?;
-        Ok(unpacker.finish())
+        let tree = unpacker.finish();
+        // An empty file is a tar to some.
+        ensure!(!tree.is_empty(), "it is empty");
+        Ok(tree)
     };
     read().with_context(doing)
 }

@@ -18,6 +18,15 @@ pub(super) fn show(event: Event<'_>, quiet: bool) {
     };
     match event {
         Event::Damaged(damage) => warn(&format!("{damage}: the layer is made again")),
+        Event::NotSaved { layer, error } => {
+            let mut text = format!("layer `{layer}` is not kept: {error}");
+            let mut cause = std::error::Error::source(error);
+            while let Some(error) = cause {
+                text.push_str(&format!(": {error}"));
+                cause = error.source();
+            }
+            warn(&text);
+        }
         Event::Scripts { layer, packages } => {
             let mut names = packages
                 .iter()
