@@ -1,7 +1,10 @@
 """Root filesystems with containers, by the real bitbake command and the real tool."""
 
 import json
+import socket
 import subprocess
+import time
+import urllib.request
 
 import pytest
 
@@ -158,3 +161,48 @@ CONTAINER_BUNDLE_DEPLOY = "1"
     assert list(repositories(build)) == ["redis"]
     assert "--pull=never redis:7" in text(build, "/lib/systemd/system/container-redis.service")
     assert (build.deploy / "redis-latest-oci/index.json").exists() and (build.deploy / "on-top-latest-oci/index.json").exists()
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """A registry on the loopback, without TLS; its host and port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        place = "localhost:%d" % probe.getsockname()[1]
+    config = tmp_path / "registry.yml"
+    config.write_text("version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: %s/registry\nhttp:\n  addr: %s\n" % (tmp_path, place))
+    with open(tmp_path / "registry.log", "w", encoding="utf-8") as log, subprocess.Popen(
+        ["docker-registry", "serve", config], stdout=log, stderr=log
+    ) as process:
+        for _ in range(100):
+            try:
+                urllib.request.urlopen("http://%s/v2/" % place, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield place
+        process.terminate()
+
+
+def test_containers_of_a_registry(new_build, registry):
+    """The whole way: registry, digest, package, store; and once more without network, from DL_DIR alone."""
+    build = prepare(new_build(machine="qemuarm64"))
+    build.bitbake("container-base")
+    remote = registry + "/team/app:1.0"
+    subprocess.run(["skopeo", "copy", "--quiet", "--dest-tls-verify=false", "oci:%s/container-base-latest-oci" % build.deploy,
+                    "docker://" + remote], check=True)
+    digest = json.loads((build.deploy / "container-base-latest-oci/index.json").read_text())["manifests"][0]["digest"]
+    build.recipe("app-bundle_1.0", """
+inherit container-bundle
+CONTAINER_BUNDLES = "%s:always"
+CONTAINER_DIGESTS[%s] = "%s"
+CONTAINER_FLAGS_ACCEPTED = "%s"
+""" % (remote, remote.replace("/", "_").replace(":", "_"), digest, remote.rpartition(":")[0]))
+    build.recipe("host", HOST.replace('"etc"', '"app-bundle"'))
+    build.bitbake("host")
+    assert list(repositories(build)) == [registry + "/team/app"]
+    first = build.log("app-bundle", "do_fetch")
+    assert "acknowledged (CONTAINER_FLAGS_ACCEPTED)" in first
+    build.configure('BB_NO_NETWORK = "1"\n')
+    build.bitbake("-f", "-c", "fetch", "app-bundle")
+    build.bitbake("host")
