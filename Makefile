@@ -3,7 +3,7 @@ XTASK := cargo xtask
 PREFIX ?= /usr/local
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## bundle two aarch64 images into a Debian arm64 root filesystem and run them in aarch64 machines (no root needed)
 	@$(XTASK) demo
@@ -13,6 +13,9 @@ test: ## set up what the tests need and run every test (engine tests need root; 
 
 test-long: ## kill machines at fifty random moments and look for what is lost (ten minutes and more)
 	@$(XTASK) test-long
+
+test-yocto: ## build images with the openembedded-core in OECORE_DIR=… (skipped without it)
+	@$(XTASK) test-yocto
 
 check: ## formatting, clippy, licences and sources of dependencies, the rule between the crates
 	@$(XTASK) check
@@ -32,4 +35,4 @@ fuzz: ## run the fuzz targets for a minute each (needs a nightly compiler and ca
 clean: ## remove build output and everything cached (Debian root filesystems too)
 	@$(XTASK) clean
 
-.PHONY: help demo test test-long check bench man install fuzz clean
+.PHONY: help demo test test-long test-yocto check bench man install fuzz clean

@@ -12,6 +12,7 @@ mod man;
 mod setup;
 mod test;
 mod workspace;
+mod yocto;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,11 @@ const TASKS: &[Task] = &[
         name: "test-long",
         summary: "machines killed at fifty random moments; further words go to the test",
         run: test::long,
+    },
+    Task {
+        name: "test-yocto",
+        summary: "builds with the openembedded-core that OECORE_DIR names; further words go to pytest",
+        run: yocto::run,
     },
     Task {
         name: "bench",
@@ -101,7 +107,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
     };
     if matches!(name, "help" | "--help" | "-h") {
         for task in TASKS {
-            println!("cargo xtask {:<8} {}", task.name, task.summary);
+            println!("cargo xtask {:<10} {}", task.name, task.summary);
         }
         return Ok(());
     }

@@ -25,6 +25,11 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mmdebstrap", "makes the Debian root filesystems"),
     ("openssl", "makes the certificates of registries in tests"),
     ("pigz", "unpacks images in comparisons of speed"),
+    ("python3", "runs BitBake in the tests of the Yocto layer"),
+    (
+        "python3-venv",
+        "keeps what these tests need apart from the machine's Python",
+    ),
     ("qemu-system-arm", "runs the machines of aarch64"),
     ("qemu-system-x86", "runs the machines of x86_64"),
     ("qemu-utils", "makes the disks of the machines"),
@@ -51,7 +56,7 @@ const CROSS: &[(&str, &str)] = if cfg!(target_arch = "aarch64") {
 /// Packages that not every Debian release has: without them, the tests that need them are skipped by name.
 const WHERE_KNOWN: &[(&str, &str)] = &[(
     "pseudo",
-    "Yocto's fakeroot (Debian 12 has it): directory output is tested under it too",
+    "Yocto's fakeroot (Debian 12 has it): directory output and the Yocto layer are tested under it",
 )];
 
 pub(crate) fn run(_arguments: &[String]) -> Result<()> {

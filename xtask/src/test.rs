@@ -6,7 +6,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail};
 use e2e::process::Command;
 
-use crate::{agent, setup};
+use crate::{agent, setup, yocto};
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     setup::run(&[])?;
@@ -37,6 +37,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         let _ = writeln!(std::io::stdout(), "{line}");
     }
     let status = child.wait().context("waiting for `cargo test`")?;
+    // Words that choose among cargo's tests mean nothing to the layer's.
+    let layer = if arguments.is_empty() {
+        yocto::test()?
+    } else {
+        yocto::Counts::default()
+    };
+    let failed_in_layer = layer.failed;
+    tally.add(layer);
     for test in &tally.skipped_tests {
         println!("skipped: {test}");
     }
@@ -46,6 +54,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     );
     if !status.success() {
         bail!("`cargo test` failed ({status})");
+    }
+    if failed_in_layer > 0 {
+        bail!("tests of the Yocto layer failed");
     }
     if tally.passed == 0 {
         bail!("no test was run");
@@ -90,6 +101,14 @@ struct Tally {
 }
 
 impl Tally {
+    /// Takes the layer's tests in.
+    fn add(&mut self, layer: yocto::Counts) {
+        self.passed += layer.passed;
+        self.failed += layer.failed;
+        self.skipped += layer.skipped;
+        self.skipped_tests.extend(layer.reasons);
+    }
+
     /// Takes one line of output: `test NAME ... ignored`, a test's own `SKIPPED NAME: REASON`, or the closing
     /// `test result: ok. 3 passed; 0 failed; 1 ignored; …` of a test binary.
     fn read(&mut self, line: &str) {

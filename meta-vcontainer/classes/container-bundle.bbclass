@@ -1,0 +1,78 @@
+# A package of containers, which is merged into the stores of the images that it is installed in.
+#
+# CONTAINER_BUNDLES = "name[:autostart] registry/path:tag[:autostart] ...". See docs/container-bundle.md.
+
+inherit container-common deploy
+
+CONTAINER_BUNDLES ?= ""
+CONTAINER_BUNDLE_RUNTIME ?= "${CONTAINER_DEFAULT_RUNTIME}"
+
+# "1" deploys the first remote container as ${PN}-latest-oci, for OCI_BASE_IMAGE = "${PN}".
+CONTAINER_BUNDLE_DEPLOY ?= ""
+
+# Remote containers whose licences somebody has looked at: references, with or without their tag, or *.
+CONTAINER_FLAGS_ACCEPTED ?= ""
+
+# An auth.json or config.json with the passwords of registries; without it the tool looks where podman and docker do.
+CONTAINER_REGISTRY_AUTHFILE ?= ""
+
+# What is in containers has licences of its own.
+LICENSE ??= "CLOSED"
+SUMMARY ??= "Containers: ${CONTAINER_BUNDLES}"
+
+INHIBIT_DEFAULT_DEPS = "1"
+PACKAGE_ARCH = "${MACHINE_ARCH}"
+S = "${UNPACKDIR}"
+
+# Programs in layers are the containers' own.
+INHIBIT_PACKAGE_STRIP = "1"
+INHIBIT_PACKAGE_DEBUG_SPLIT = "1"
+SKIP_FILEDEPS = "1"
+SYSROOT_DIRS = ""
+
+# The image that installs the package merges it with this tool, and is made again when it changes.
+PACKAGE_WRITE_DEPS += "vcontainer-native"
+
+PACKAGES = "${PN}"
+FILES:${PN} = "${datadir}/container-bundles"
+
+# Flags are in no signature: here they are as texts, set while parsing.
+CONTAINER_SERVICE_FILE_MAP = ""
+CONTAINER_DIGEST_MAP = ""
+
+python container_bundle_fetch() {
+    vcontainer.bundle.fetch_bundle(d)
+}
+do_fetch[postfuncs] += "container_bundle_fetch"
+do_fetch[vardeps] += "CONTAINER_DIGEST_MAP CONTAINER_FLAGS_ACCEPTED TARGET_ARCH"
+do_fetch[network] = "1"
+
+do_patch[noexec] = "1"
+do_configure[noexec] = "1"
+
+python do_compile() {
+    vcontainer.bundle.collect_bundle(d)
+}
+do_compile[cleandirs] = "${B}"
+do_compile[vardeps] += "CONTAINER_BUNDLES CONTAINER_BUNDLE_RUNTIME CONTAINER_SERVICE_FILE_MAP CONTAINER_DIGEST_MAP"
+
+do_install() {
+    install -d ${D}${datadir}
+    if [ -d ${B}/container-bundles ]; then
+        cp -R --no-preserve=ownership,timestamps ${B}/container-bundles ${D}${datadir}/
+    fi
+}
+
+python do_deploy() {
+    vcontainer.bundle.deploy_bundle(d)
+}
+do_deploy[vardeps] += "CONTAINER_BUNDLES CONTAINER_DIGEST_MAP"
+
+python () {
+    vcontainer.bundle.prepare_bundle(d)
+    if bb.utils.to_boolean(d.getVar("CONTAINER_BUNDLE_DEPLOY"), False):
+        bb.build.addtask("do_deploy", "do_build", "do_compile", d)
+    if d.getVar("CONTAINER_DIGEST_MAP"):
+        # do_fetch has no sysroot by itself.
+        d.prependVarFlag("do_fetch", "prefuncs", "extend_recipe_sysroot ")
+}

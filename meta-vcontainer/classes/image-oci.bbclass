@@ -1,0 +1,74 @@
+# An OCI image of the root filesystem, as ${DEPLOY_DIR_IMAGE}/${IMAGE_BASENAME}-${OCI_IMAGE_TAG}-oci.
+#
+# One layer, one on top of another image (OCI_BASE_IMAGE), or layers of its own (OCI_LAYER_MODE, OCI_LAYERS).
+# See docs/image-oci.md.
+
+inherit container-common
+
+OCI_IMAGE_AUTHOR ?= "${PATCH_GIT_USER_NAME}"
+OCI_IMAGE_AUTHOR_EMAIL ?= "${PATCH_GIT_USER_EMAIL}"
+OCI_IMAGE_TAG ?= "latest"
+OCI_IMAGE_RUNTIME_UID ??= ""
+OCI_IMAGE_ARCH ?= "${@oe.go.map_arch(d.getVar('TARGET_ARCH'))}"
+OCI_IMAGE_SUBARCH ?= "${@oci_subarch(d)}"
+OCI_IMAGE_ENTRYPOINT ?= ""
+OCI_IMAGE_ENTRYPOINT_ARGS ?= ""
+OCI_IMAGE_CMD ?= "/bin/sh"
+OCI_IMAGE_WORKINGDIR ?= ""
+OCI_IMAGE_STOPSIGNAL ?= ""
+OCI_IMAGE_PORTS ?= ""
+# Lists of NAME=VALUE; values with spaces stand in quotes.
+OCI_IMAGE_LABELS ?= ""
+OCI_IMAGE_ENV_VARS ?= ""
+OCI_IMAGE_AUTO_LABELS ?= "1"
+OCI_IMAGE_REVISION ?= ""
+OCI_IMAGE_BRANCH ?= ""
+OCI_IMAGE_BUILD_DATE ?= ""
+OCI_IMAGE_TAR_OUTPUT ?= "true"
+OCI_BASE_IMAGE ?= ""
+OCI_BASE_IMAGE_TAG ?= "latest"
+OCI_LAYER_MODE ?= "single"
+OCI_LAYERS ?= ""
+OCI_LAYER_CACHE ?= "1"
+OCI_LAYER_CACHE_DIR ?= "${TOPDIR}/oci-layer-cache/${MACHINE}"
+
+def oci_subarch(d):
+    tune = (d.getVar("TUNE_FEATURES") or "").split()
+    if d.getVar("TARGET_ARCH") != "arm":
+        return ""
+    for words, variant in ((("armv7a", "armv7ve", "cortexa", "callconvention-hard"), "v7"), (("armv6",), "v6"), (("armv5",), "v5")):
+        if any(feature.startswith(word) for feature in tune for word in words):
+            return variant
+    return "v7"
+
+# What machines want of their images is nothing that containers need. A recipe that names oci itself is left alone.
+IMAGE_FSTYPES := "${@d.getVar('IMAGE_FSTYPES') if 'oci' in (d.getVar('IMAGE_FSTYPES') or '').split() else 'oci'}"
+IMAGE_TYPEDEP:oci = ""
+ROOTFS_BOOTSTRAP_INSTALL = ""
+EXTRA_IMAGEDEPENDS = ""
+KERNELDEPMODDEPEND = ""
+KERNEL_DEPLOY_DEPEND = ""
+USE_DEPMOD = "0"
+
+# The root filesystem that packages of layers are installed into: its owners are pseudo's to remember.
+OCI_LAYER_ROOTFS = "${WORKDIR}/oci-layer-rootfs"
+PSEUDO_INCLUDE_PATHS .= ",${OCI_LAYER_ROOTFS}"
+
+OCI_VARS = "OCI_IMAGE_AUTHOR_EMAIL OCI_IMAGE_TAG OCI_IMAGE_RUNTIME_UID OCI_IMAGE_ARCH OCI_IMAGE_SUBARCH OCI_IMAGE_ENTRYPOINT \
+    OCI_IMAGE_ENTRYPOINT_ARGS OCI_IMAGE_CMD OCI_IMAGE_WORKINGDIR OCI_IMAGE_STOPSIGNAL OCI_IMAGE_PORTS OCI_IMAGE_LABELS \
+    OCI_IMAGE_ENV_VARS OCI_IMAGE_AUTO_LABELS OCI_IMAGE_REVISION OCI_IMAGE_BRANCH OCI_IMAGE_BUILD_DATE OCI_IMAGE_TAR_OUTPUT \
+    OCI_BASE_IMAGE OCI_BASE_IMAGE_TAG OCI_LAYER_MODE OCI_LAYERS IMAGE_PKGTYPE TUNE_PKGARCH MACHINE"
+
+# The image is made by a function of Python, before this.
+IMAGE_CMD:oci = ":"
+
+python oci_build_image() {
+    vcontainer.image.build(d)
+}
+do_image_oci[prefuncs] += "oci_build_image"
+do_image_oci[depends] += "vcontainer-native:do_populate_sysroot"
+do_image_oci[vardeps] += "${OCI_VARS}"
+
+python () {
+    vcontainer.image.prepare(d)
+}

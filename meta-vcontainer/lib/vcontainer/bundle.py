@@ -1,0 +1,368 @@
+"""Containers in root filesystems: what container-cross-install and container-bundle have in common and do."""
+
+import os
+import shutil
+from typing import Dict, List, Optional
+
+import bb
+
+from . import entries, tool
+
+FOLDER = "container-bundles"
+MULTICONFIGS = {
+    "aarch64": ("vruntime-aarch64", "qemuarm64"),
+    "x86_64": ("vruntime-x86-64", "qemux86-64"),
+    "i686": ("vruntime-x86-64", "qemux86-64"),
+    "i586": ("vruntime-x86-64", "qemux86-64"),
+}
+
+
+def fatal(d, variable: str, problem: str) -> None:
+    """Ends the task or the parsing with the recipe and the variable in front of the problem."""
+    bb.fatal("%s: %s: %s" % (d.getVar("PN"), variable, problem))
+
+
+def parsed(d, variable: str) -> List[entries.Entry]:
+    """The entries of a variable; wrong ones are fatal."""
+    try:
+        return entries.parse_list(d.getVar(variable))
+    except entries.EntryError as error:
+        fatal(d, variable, str(error))
+        return []
+
+
+def runtime_of(d, entry: entries.Entry, variable: str) -> str:
+    """The engine of an entry, or what `variable` names for those without."""
+    runtime = entry.runtime or d.getVar(variable) or ""
+    if runtime not in entries.RUNTIMES:
+        fatal(d, variable, "`%s` is not a runtime: write %s" % (runtime, " or ".join(entries.RUNTIMES)))
+    return runtime
+
+
+def service_files(d, found: List[entries.Entry], expand: bool = True) -> Dict[str, str]:
+    """CONTAINER_SERVICE_FILE of the entries: path by source. Flags of others are not looked at: they may be for other recipes."""
+    flags = d.getVarFlags("CONTAINER_SERVICE_FILE", expand=[] if not expand else None) or {}
+    files = {}
+    for entry in found:
+        names = (entry.source, entries.key(entry.source), entries.image_of(entry).rpartition(":")[0])
+        for name in names:
+            if name in flags:
+                files[entry.source] = d.getVarFlag("CONTAINER_SERVICE_FILE", name, expand)
+                break
+    return files
+
+
+def service_map(d, variable: str) -> str:
+    """The same as one text without paths of this build: what tasks depend on."""
+    files = service_files(d, parsed(d, variable), expand=False)
+    return " ".join("%s=%s" % pair for pair in sorted(files.items()))
+
+
+def digests(d) -> str:
+    """The remote containers of a bundle recipe with their digests as one text: what do_fetch depends on."""
+    pairs = []
+    for entry in parsed(d, "CONTAINER_BUNDLES"):
+        if entry.remote:
+            flag = d.getVarFlag("CONTAINER_DIGESTS", entries.key(entry.source))
+            pairs.append("%s=%s" % (entry.source, entries.pinned(entry.source, flag) or ""))
+    return " ".join(sorted(pairs))
+
+
+def order_service_files(d, task: str, found: List[entries.Entry]) -> None:
+    """Makes a task of an image depend on service files: image.bbclass switches do_fetch and do_unpack off."""
+    files = service_files(d, found, expand=False)
+    for path in sorted(files.values()):
+        expanded = d.expand(path)
+        if not expanded.startswith((d.getVar("WORKDIR"), d.getVar("UNPACKDIR"))):
+            d.appendVarFlag(task, "file-checksums", " %s:%s" % (expanded, os.path.exists(expanded)))
+    if not files or not (d.getVar("SRC_URI") or "").split():
+        return
+    for name in ("do_fetch", "do_unpack"):
+        d.delVarFlag(name, "noexec")
+    d.appendVarFlag(task, "depends", " %s:do_unpack" % d.getVar("PN"))
+    # do_rootfs empties S, which some recipes set to the directory that files are unpacked into.
+    if os.path.normpath(d.getVar("S")) == os.path.normpath(d.getVar("UNPACKDIR")):
+        d.setVarFlag(task, "cleandirs", (d.getVarFlag(task, "cleandirs", False) or "").replace("${S}", ""))
+
+
+def is_host(d) -> bool:
+    """Whether BUNDLED_CONTAINERS is meant for this recipe: not for containers, and not for what boots the host."""
+    if bb.data.inherits_class("image-oci", d) or d.getVar("PN") == d.getVar("INITRAMFS_IMAGE"):
+        return False
+    own = {entries.recipe(entry.source) for entry in parsed(d, "BUNDLED_CONTAINERS")}
+    return d.getVar("PN") not in own
+
+
+def prepare_host(d) -> None:
+    """The parse-time half of container-cross-install: dependencies of do_rootfs, and what its signature is made of."""
+    found = parsed(d, "BUNDLED_CONTAINERS") if is_host(d) else []
+    if not found:
+        # A bundle package brings the tool and its signature along: nothing here may change those of other images.
+        d.setVarFlag("ROOTFS_POSTPROCESS_COMMAND", "vardepvalueexclude", " vcontainer_bundle_containers")
+        d.appendVarFlag("ROOTFS_POSTPROCESS_COMMAND", "vardepsexclude", " vcontainer_bundle_containers")
+        return
+    depends = ["vcontainer-native:do_populate_sysroot"]
+    for entry in found:
+        runtime_of(d, entry, "CONTAINER_DEFAULT_RUNTIME")
+        if entry.remote:
+            fatal(d, "BUNDLED_CONTAINERS", "entry `%s`: remote containers are not supported here: put `%s` into CONTAINER_BUNDLES"
+                  " of a recipe with `inherit container-bundle`, and its package into IMAGE_INSTALL" % (entry.text, entry.source))
+        if not entry.external:
+            depends.append("%s:do_image_complete" % entries.recipe(entry.source))
+    d.setVar("CONTAINER_SERVICE_FILE_MAP", service_map(d, "BUNDLED_CONTAINERS"))
+    d.appendVarFlag("do_rootfs", "depends", " " + " ".join(dict.fromkeys(depends)))
+    d.appendVarFlag("do_rootfs", "vardeps", " vcontainer_bundle_containers " + d.getVar("VCONTAINER_BUNDLE_VARS"))
+    order_service_files(d, "do_rootfs", found)
+    order_import(d, "do_rootfs")
+
+
+def order_import(d, task: str) -> None:
+    """With VCONTAINER_IMPORT = "vm", what the machine boots is made first."""
+    how = d.getVar("VCONTAINER_IMPORT")
+    if how not in ("native", "vm"):
+        fatal(d, "VCONTAINER_IMPORT", '`%s` is not a way to import: write "native" or "vm"' % how)
+    if how == "native" or d.getVar("VCONTAINER_GUEST_DIR"):
+        return
+    name, _machine = MULTICONFIGS.get(d.getVar("TARGET_ARCH"), (None, None))
+    if name is None:
+        fatal(d, "VCONTAINER_IMPORT", '"vm" has no machine for TARGET_ARCH `%s`: write "native"' % d.getVar("TARGET_ARCH"))
+    if name not in (d.getVar("BBMULTICONFIG") or "").split():
+        fatal(d, "VCONTAINER_IMPORT", '"vm" needs BBMULTICONFIG = "%s" in local.conf, or VCONTAINER_GUEST_DIR' % name)
+    for recipe in ("vdkr-initramfs-create", "vpdmn-initramfs-create"):
+        d.appendVarFlag(task, "mcdepends", " mc:%s:%s:%s:do_deploy" % (d.getVar("BB_CURRENT_MC").replace("default", ""), name, recipe))
+
+
+def find_layout(d, entry: entries.Entry, variable: str) -> str:
+    """The layout of a local container in DEPLOY_DIR_IMAGE; that there is none is fatal."""
+    directory = d.getVar("DEPLOY_DIR_IMAGE")
+    searched = [os.path.join(directory, name) for name in entries.candidates(entry.source)]
+    for path in searched:
+        if os.path.exists(os.path.join(path, "index.json")):
+            return path
+    rule = "=" * 72
+    command = "MACHINE=%s bitbake %s" % (d.getVar("MACHINE"), entries.recipe(entry.source))
+    what = ("It is `external`: put its OCI layout there." if entry.external else "Build it with\n    %s" % command)
+    bb.fatal("\n%s\nMISSING CONTAINER: %s\n%s\n%s: %s = `%s`\nNone of these is an OCI layout:\n%s\n%s\n%s" % (
+        rule, entry.source, rule, d.getVar("PN"), variable, entry.text, "\n".join("    " + path for path in searched), what, rule))
+    return ""
+
+
+def bundle_host(d) -> None:
+    """Puts BUNDLED_CONTAINERS and installed bundle packages into the stores of IMAGE_ROOTFS. Runs under pseudo."""
+    rootfs = d.getVar("IMAGE_ROOTFS")
+    folder = rootfs + d.expand("${datadir}/" + FOLDER)
+    found = parsed(d, "BUNDLED_CONTAINERS") if is_host(d) else []
+    containers = [_bundled(d, entry) for entry in found] + _installed(d, folder)
+    services = service_files(d, found)
+    for entry, container in zip(found, containers):
+        if entry.source in services:
+            container["service"] = services[entry.source]
+            if not os.path.isfile(container["service"]):
+                fatal(d, "CONTAINER_SERVICE_FILE[%s]" % entry.source, "there is no file `%s`: is it in SRC_URI?" % container["service"])
+    if not containers:
+        return
+    config = os.path.join(d.getVar("WORKDIR"), "vcontainer", "bundle.toml")
+    bb.utils.mkdirhier(os.path.dirname(config))
+    with open(config, "w", encoding="utf-8") as file:
+        for container in _once(containers):
+            file.write("[[container]]\n" + tool.toml(container) + "\n")
+    try:
+        tool.bundle(config, rootfs, d.getVar("TARGET_ARCH"), _options(d), {**settings(d), **guest_settings(d)})
+    except tool.ToolError as error:
+        bb.fatal("%s: containers cannot be bundled: %s" % (d.getVar("PN"), error))
+    if os.path.isdir(folder):
+        shutil.rmtree(folder)
+    bb.note("vcontainer: %d containers in the stores of %s" % (len(containers), d.getVar("PN")))
+
+
+def _once(containers: List[dict]) -> List[dict]:
+    """Without those that a package and BUNDLED_CONTAINERS both say in the same words."""
+    seen = []
+    for container in containers:
+        if container not in seen:
+            seen.append(container)
+    return seen
+
+
+def _bundled(d, entry: entries.Entry) -> dict:
+    return {
+        "source": find_layout(d, entry, "BUNDLED_CONTAINERS"),
+        "name": entries.image_of(entry),
+        "runtime": runtime_of(d, entry, "CONTAINER_DEFAULT_RUNTIME"),
+        "policy": entry.policy,
+    }
+
+
+def _installed(d, folder: str) -> List[dict]:
+    """The containers of bundle packages that are installed in the root filesystem."""
+    containers = []
+    for runtime in entries.RUNTIMES:
+        base = os.path.join(folder, runtime)
+        names = sorted(os.listdir(base)) if os.path.isdir(base) else []
+        for meta in (name for name in names if name.endswith(".meta")):
+            with open(os.path.join(base, meta), encoding="utf-8") as file:
+                for entry in entries.parse_list(file.read()):
+                    containers.append(_package_container(base, meta[: -len(".meta")], runtime, entry))
+    return containers
+
+
+def _package_container(base: str, package: str, runtime: str, entry: entries.Entry) -> dict:
+    key = entries.key(entry.source)
+    container: dict = {
+        "source": os.path.join(base, "oci", package, key),
+        "name": entries.image_of(entry),
+        "runtime": runtime,
+        "policy": entry.policy,
+    }
+    for ending in (".service", ".container"):
+        path = os.path.join(base, "services", package, key + ending)
+        if os.path.exists(path):
+            container["service"] = path
+    return container
+
+
+def _options(d) -> List[str]:
+    options = ["--temp-dir", d.getVar("T")]
+    if not bb.utils.to_boolean(d.getVar("VCONTAINER_TARGET_CHECK"), True):
+        options.append("--no-target-check")
+    if d.getVar("VCONTAINER_DOCKER_STORE"):
+        options += ["--docker-store", d.getVar("VCONTAINER_DOCKER_STORE")]
+    if d.getVar("VCONTAINER_IMPORT") == "vm":
+        options += ["--import", "vm"]
+    return options
+
+
+def settings(d) -> Dict[str, str]:
+    """The environment of the tool: reproducible times."""
+    return {"SOURCE_DATE_EPOCH": epoch(d)}
+
+
+def guest_settings(d) -> Dict[str, str]:
+    """Where the tool finds the files that a machine boots, when images are imported by one: as if they were its user's."""
+    if d.getVar("VCONTAINER_IMPORT") != "vm":
+        return {}
+    guests = d.getVar("VCONTAINER_GUEST_DIR")
+    if not guests:
+        name, machine = MULTICONFIGS[d.getVar("TARGET_ARCH")]
+        guests = d.expand("${TOPDIR}/tmp-%s/deploy/images/%s" % (name, machine))
+    home = d.expand("${WORKDIR}/vcontainer/home")
+    bb.utils.remove(home, recurse=True)
+    bb.utils.mkdirhier(home)
+    os.symlink(guests, os.path.join(home, "vcontainer"))
+    return {"XDG_DATA_HOME": home}
+
+
+def epoch(d) -> str:
+    """What everything without a time of its own is dated to: as the root filesystem's files, else the recipe's."""
+    return d.getVar("REPRODUCIBLE_TIMESTAMP_ROOTFS") or d.getVar("SOURCE_DATE_EPOCH") or "0"
+
+
+def prepare_bundle(d) -> None:
+    """The parse-time half of container-bundle: dependencies of the tasks that fetch and collect containers."""
+    d.setVar("CONTAINER_SERVICE_FILE_MAP", service_map(d, "CONTAINER_BUNDLES"))
+    d.setVar("CONTAINER_DIGEST_MAP", digests(d))
+    for entry in parsed(d, "CONTAINER_BUNDLES"):
+        runtime_of(d, entry, "CONTAINER_BUNDLE_RUNTIME")
+        if entry.remote:
+            d.appendVarFlag("do_fetch", "depends", " vcontainer-native:do_populate_sysroot")
+        elif not entry.external:
+            d.appendVarFlag("do_compile", "depends", " %s:do_image_complete" % entries.recipe(entry.source))
+    for path in sorted(service_files(d, parsed(d, "CONTAINER_BUNDLES"), expand=False).values()):
+        expanded = d.expand(path)
+        if not expanded.startswith((d.getVar("WORKDIR"), d.getVar("UNPACKDIR"))):
+            d.appendVarFlag("do_compile", "file-checksums", " %s:%s" % (expanded, os.path.exists(expanded)))
+
+
+def fetch_bundle(d) -> None:
+    """Fetches the remote containers of a bundle recipe, each by its digest."""
+    output = d.expand("${WORKDIR}/fetched")
+    bb.utils.remove(output, recurse=True)
+    for entry in parsed(d, "CONTAINER_BUNDLES"):
+        if not entry.remote:
+            continue
+        key = entries.key(entry.source)
+        flag = d.getVarFlag("CONTAINER_DIGESTS", key)
+        if flag and not entries.is_digest(flag):
+            fatal(d, "CONTAINER_DIGESTS[%s]" % key, "`%s` is not a digest: sha256: and 64 hexadecimal digits" % flag)
+        reference = entries.pinned(entry.source, flag)
+        if reference is None:
+            known = sorted((d.getVarFlags("CONTAINER_DIGESTS") or {}).keys())
+            fatal(d, "CONTAINER_BUNDLES", "entry `%s` has no digest. Add\n    CONTAINER_DIGESTS[%s] = \"sha256:...\"\nto the recipe; this prints"
+                  " it:\n    skopeo inspect docker://%s | jq -r '.Digest'%s" % (
+                      entry.text, key, entry.source, "\nThere are digests for: " + ", ".join(known) if known else ""))
+        _acknowledge(d, entry)
+        try:
+            offline = bb.utils.to_boolean(d.getVar("BB_NO_NETWORK"), False)
+            tool.fetch(reference, key, d.getVar("TARGET_ARCH"), d.expand("${DL_DIR}/vcontainer"), output, offline, _network(d))
+        except tool.ToolError as error:
+            fatal(d, "CONTAINER_BUNDLES", "`%s` cannot be fetched: %s" % (entry.source, error))
+
+
+def _network(d) -> Dict[str, str]:
+    """Proxies and the like as BitBake's own fetchers get them, and where passwords of registries are."""
+    import bb.fetch2
+
+    values = dict(bb.fetch2.get_fetcher_environment(d))
+    if d.getVar("CONTAINER_REGISTRY_AUTHFILE"):
+        values["REGISTRY_AUTH_FILE"] = d.getVar("CONTAINER_REGISTRY_AUTHFILE")
+    return values
+
+
+def _acknowledge(d, entry: entries.Entry) -> None:
+    accepted = (d.getVar("CONTAINER_FLAGS_ACCEPTED") or "").split()
+    if "*" in accepted or entry.source in accepted or entries.repository(entry.source) in accepted:
+        bb.note("%s: the licences of what is in `%s` are acknowledged (CONTAINER_FLAGS_ACCEPTED)" % (d.getVar("PN"), entry.source))
+    else:
+        bb.warn("%s: `%s` comes with licences of its own, which this build does not know. When you have looked at them:"
+                " CONTAINER_FLAGS_ACCEPTED += \"%s\"" % (d.getVar("PN"), entry.source, entry.source))
+
+
+def collect_bundle(d) -> None:
+    """Puts layouts, lists and service files of a bundle recipe together, as its package has them, into B."""
+    package = d.getVar("PN")
+    found = parsed(d, "CONTAINER_BUNDLES")
+    services = service_files(d, found)
+    lists: Dict[str, List[str]] = {}
+    for entry in found:
+        runtime = runtime_of(d, entry, "CONTAINER_BUNDLE_RUNTIME")
+        key = entries.key(entry.source)
+        base = os.path.join(d.getVar("B"), FOLDER, runtime)
+        layout = d.expand("${WORKDIR}/fetched/") + key if entry.remote else find_layout(d, entry, "CONTAINER_BUNDLES")
+        copy_layout(layout, os.path.join(base, "oci", package, key))
+        meta = entry.source + ":" + runtime + (":" + entry.policy if entry.policy else "")
+        lists.setdefault(os.path.join(base, package + ".meta"), []).append(meta)
+        lists.setdefault(os.path.join(base, package + ".refs"), []).append("%s/%s:%s" % (package, key, entries.image_of(entry)))
+        if entry.source in services:
+            _collect_service(d, entry, services[entry.source], os.path.join(base, "services", package, key))
+    for path, lines in lists.items():
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("".join(line + "\n" for line in lines))
+
+
+def _collect_service(d, entry: entries.Entry, path: str, target: str) -> None:
+    ending = os.path.splitext(path)[1]
+    if not os.path.isfile(path) or ending not in (".service", ".container"):
+        fatal(d, "CONTAINER_SERVICE_FILE[%s]" % entry.source, "`%s` is no .service or .container file: is it in SRC_URI?" % path)
+    bb.utils.mkdirhier(os.path.dirname(target))
+    shutil.copyfile(path, target + ending)
+
+
+def copy_layout(source: str, target: str) -> None:
+    """Copies a layout with what its links lead to, blobs as second names where that works."""
+    for folder, directories, files in os.walk(os.path.realpath(source)):
+        directories.sort()
+        place = os.path.join(target, os.path.relpath(folder, os.path.realpath(source)))
+        bb.utils.mkdirhier(place)
+        for name in sorted(files):
+            shutil.copyfile(os.path.join(folder, name), os.path.join(place, name))
+
+
+def deploy_bundle(d) -> None:
+    """Deploys the first remote container of a bundle recipe as `PN-latest-oci`, for OCI_BASE_IMAGE."""
+    remote: Optional[entries.Entry] = next((entry for entry in parsed(d, "CONTAINER_BUNDLES") if entry.remote), None)
+    if remote is None:
+        fatal(d, "CONTAINER_BUNDLE_DEPLOY", "no entry of CONTAINER_BUNDLES is remote: local containers are deployed by their own recipes")
+        return
+    name = d.expand("${PN}-${PV}-oci")
+    copy_layout(d.expand("${WORKDIR}/fetched/") + entries.key(remote.source), d.expand("${DEPLOYDIR}/") + name)
+    os.symlink(name, d.expand("${DEPLOYDIR}/${PN}-latest-oci"))

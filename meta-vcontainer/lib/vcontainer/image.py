@@ -1,0 +1,262 @@
+"""OCI images: what image-oci reads from variables, and the order of work of its task."""
+
+import os
+import shlex
+from typing import Dict, List
+
+import bb
+
+from . import entries, layers, packages, tool
+from .bundle import fatal, settings
+
+MODES = ("single", "multi")
+
+
+def defined_layers(d) -> List[layers.Layer]:
+    """OCI_LAYERS, when OCI_LAYER_MODE asks for them; wrong definitions are fatal."""
+    if d.getVar("OCI_LAYER_MODE") != "multi":
+        return []
+    try:
+        return layers.parse_list(d.getVar("OCI_LAYERS"))
+    except layers.LayerError as error:
+        fatal(d, "OCI_LAYERS", str(error))
+        return []
+
+
+def base_kind(base: str) -> str:
+    """What OCI_BASE_IMAGE is: `path`, `remote`, `recipe`, or empty."""
+    if not base:
+        return ""
+    if base.startswith("/"):
+        return "path"
+    return "remote" if "/" in base or "." in base.split(":")[0] else "recipe"
+
+
+def prepare(d) -> None:
+    """The parse-time half of image-oci: checks, packages of layers, dependencies of do_image_oci."""
+    mode = d.getVar("OCI_LAYER_MODE")
+    if mode not in MODES:
+        fatal(d, "OCI_LAYER_MODE", '`%s` is not a mode: write "single" or "multi"' % mode)
+    if mode == "multi" and not (d.getVar("OCI_LAYERS") or "").split():
+        fatal(d, "OCI_LAYERS", 'it is empty, and OCI_LAYER_MODE is "multi": define layers as name:type:content')
+    found = defined_layers(d)
+    host = [layer for layer in found if layer.kind == "host"]
+    if host:
+        bb.warn("%s: OCI_LAYERS: the image depends on this machine, and nobody else can make it again: %s" % (
+            d.getVar("PN"), ", ".join("%s takes %s" % (layer.name, " ".join(layer.host_sources())) for layer in host)))
+    named = layers.packages(found)
+    if named:
+        have = (d.getVar("IMAGE_INSTALL") or "").split()
+        more = [name for name in named if name not in have]
+        if more:
+            d.appendVar("IMAGE_INSTALL", " " + " ".join(more))
+        native, _write = packages.tasks(d.getVar("IMAGE_PKGTYPE"))
+        d.appendVarFlag("do_image_oci", "depends", " " + native)
+        lock = packages.lock_files(d.getVar("IMAGE_PKGTYPE"))
+        if lock:
+            d.appendVarFlag("do_image_oci", "lockfiles", " " + lock)
+    _prepare_base(d)
+    for variable in ("OCI_IMAGE_TAR_OUTPUT", "OCI_LAYER_CACHE", "OCI_IMAGE_AUTO_LABELS"):
+        switch(d, variable)
+
+
+def _prepare_base(d) -> None:
+    base = d.getVar("OCI_BASE_IMAGE") or ""
+    kind = base_kind(base)
+    if kind == "recipe":
+        d.appendVarFlag("do_image_oci", "depends", " %s:do_build" % base)
+    elif kind == "path":
+        index = os.path.join(base, "index.json")
+        d.appendVarFlag("do_image_oci", "file-checksums", " %s:%s" % (index, os.path.exists(index)))
+    elif kind == "remote":
+        full = base if base.count("/") > 1 else ("docker.io/library/" + base if "/" not in base else base)
+        name = full.rpartition("/")[2].split(":")[0].split("@")[0] + "-oci-base"
+        fatal(d, "OCI_BASE_IMAGE", "`%s` is a remote image, which a recipe of its own fetches:\n\n    # %s_1.0.bb\n    inherit container-bundle\n"
+              '    CONTAINER_BUNDLES = "%s"\n    CONTAINER_DIGESTS[%s] = "sha256:..."\n    CONTAINER_BUNDLE_DEPLOY = "1"\n\n'
+              'and here: OCI_BASE_IMAGE = "%s"' % (base, name, full, entries.key(full), name))
+
+
+def switch(d, variable: str) -> bool:
+    """A variable that is on or off; another value is fatal. Empty is off."""
+    value = d.getVar(variable) or ""
+    try:
+        return bb.utils.to_boolean(value, False)
+    except ValueError:
+        fatal(d, variable, '`%s` is neither on nor off: write "1" or "0"' % value)
+        return False
+
+
+def words(d, variable: str) -> List[str]:
+    """A variable split as a shell does it, so that values may have spaces in quotes; what cannot be split is fatal."""
+    try:
+        return shlex.split(d.getVar(variable) or "")
+    except ValueError as error:
+        fatal(d, variable, "%s in `%s`" % (error, d.getVar(variable)))
+        return []
+
+
+def pairs(d, variable: str) -> Dict[str, str]:
+    """A list of NAME=VALUE; a word without `=` is fatal."""
+    found = {}
+    for word in words(d, variable):
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            fatal(d, variable, "`%s` is no NAME=VALUE" % word)
+        found[name] = value
+    return found
+
+
+def _base_path(d) -> str:
+    base = d.getVar("OCI_BASE_IMAGE") or ""
+    if base_kind(base) != "recipe":
+        return base
+    tag = (d.getVar("OCI_BASE_IMAGE_TAG") or "latest").replace(":", "_")
+    path = os.path.join(d.getVar("DEPLOY_DIR_IMAGE"), "%s-%s-oci" % (base, tag))
+    if not os.path.exists(os.path.join(path, "index.json")):
+        fatal(d, "OCI_BASE_IMAGE", "`%s` has made no `%s`: does it inherit image-oci (or container-bundle with CONTAINER_BUNDLE_DEPLOY),"
+              " with the tag of OCI_BASE_IMAGE_TAG?" % (base, path))
+    return path
+
+
+def description(d, found: List[layers.Layer], content_only: bool = False) -> str:
+    """The image.toml for the tool."""
+    values: Dict[str, object] = {
+        "arch": d.getVar("OCI_IMAGE_ARCH"),
+        "variant": d.getVar("OCI_IMAGE_SUBARCH"),
+        "rootfs": d.getVar("IMAGE_ROOTFS"),
+        "base": _base_path(d),
+        "layers": [layer.text for layer in found],
+    }
+    if not content_only:
+        labels = pairs(d, "OCI_IMAGE_LABELS")
+        if d.getVar("OCI_IMAGE_BUILD_DATE"):
+            labels.setdefault("org.opencontainers.image.created", d.getVar("OCI_IMAGE_BUILD_DATE"))
+        values.update({
+            "entrypoint": words(d, "OCI_IMAGE_ENTRYPOINT"),
+            "cmd": words(d, "OCI_IMAGE_ENTRYPOINT_ARGS") or words(d, "OCI_IMAGE_CMD"),
+            "user": d.getVar("OCI_IMAGE_RUNTIME_UID"),
+            "working-dir": d.getVar("OCI_IMAGE_WORKINGDIR"),
+            "stop-signal": d.getVar("OCI_IMAGE_STOPSIGNAL"),
+            "ports": words(d, "OCI_IMAGE_PORTS"),
+            "author": d.getVar("OCI_IMAGE_AUTHOR_EMAIL"),
+            "labels": labels,
+            "env": pairs(d, "OCI_IMAGE_ENV_VARS"),
+        })
+    return tool.toml(values)
+
+
+def build(d) -> None:
+    """Makes the image in IMGDEPLOYDIR. Runs under pseudo, after do_rootfs."""
+    work = d.expand("${WORKDIR}/oci")
+    for directory in (work, d.getVar("OCI_LAYER_ROOTFS")):
+        bb.utils.remove(directory, recurse=True)
+    bb.utils.mkdirhier(work)
+    found = defined_layers(d)
+    try:
+        cache = _cache_options(d, work)
+        announced = Layers(d, work, found, cache).install() if layers.packages(found) else set()
+        config = _write(work, "image.toml", description(d, found))
+        name = "%s:%s" % (d.getVar("IMAGE_BASENAME"), (d.getVar("OCI_IMAGE_TAG") or "latest").replace(":", "_"))
+        tool.build(config, name, d.getVar("IMGDEPLOYDIR"), d.getVar("IMAGE_NAME") + ".oci", cache + _options(d, found), settings(d),
+                   d.getVar("TOPDIR"), lambda line: line not in announced and "Pre-installed" not in line)
+    except tool.ToolError as error:
+        bb.fatal("%s: the image cannot be made: %s" % (d.getVar("PN"), error))
+
+
+def _cache_options(d, work: str) -> List[str]:
+    cached = switch(d, "OCI_LAYER_CACHE")
+    directory = d.getVar("OCI_LAYER_CACHE_DIR") if cached else os.path.join(work, "cache")
+    bb.utils.mkdirhier(directory)
+    return ["--layer-cache", directory, "--temp-dir", d.getVar("T")]
+
+
+def _options(d, found: List[layers.Layer]) -> List[str]:
+    options = key_options(d, found)
+    if switch(d, "OCI_IMAGE_TAR_OUTPUT"):
+        options.append("--tar")
+    if switch(d, "OCI_IMAGE_AUTO_LABELS"):
+        options.append("--auto-labels")
+        for variable, option in (("OCI_IMAGE_REVISION", "--revision"), ("OCI_IMAGE_BRANCH", "--branch")):
+            if d.getVar(variable):
+                options += [option, d.getVar(variable)]
+    return options
+
+
+def key_options(d, found: List[layers.Layer]) -> List[str]:
+    """What the keys of layers depend on besides the definitions."""
+    options = ["--machine", d.getVar("MACHINE"), "--tune", d.getVar("TUNE_PKGARCH") or ""]
+    for name in layers.packages(found):
+        options += ["--package-version", "%s=%s" % (name, packages.version(d, name))]
+    for layer in found:
+        if layer.kind == "packages":
+            options += ["--layer-input", "%s=%s" % (layer.name, packages.closure(d, list(layer.items)))]
+    return options
+
+
+def _write(work: str, name: str, text: str) -> str:
+    path = os.path.join(work, name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+class Layers:
+    """Layers of packages: asks the cache, installs what is missing, saves it, from the lowest to the highest."""
+
+    def __init__(self, d, work: str, found: List[layers.Layer], cache: List[str]) -> None:
+        self.d = d
+        self.work = work
+        self.found = found
+        self.options = cache + key_options(d, found)
+        for layer in found:
+            absent = packages.missing(d, list(layer.items)) if layer.kind == "packages" else []
+            if absent:
+                fatal(d, "OCI_LAYERS", "layer `%s`: no recipe of this build makes the package `%s`" % (layer.name, "`, `".join(absent)))
+
+    def install(self) -> set:
+        """Does it. Returns the lines that have been logged, for the tool would say them again."""
+        config = _write(self.work, "layers.toml", description(self.d, self.found, content_only=True))
+        state = tool.lookup(config, self.options, settings(self.d))
+        wanted = [index for index, layer in enumerate(self.found) if layer.kind == "packages"]
+        missing = [index for index in wanted if not state[index]["hit"]]
+        for index in wanted:
+            if state[index]["hit"]:
+                bb.note(self._hit(state[index]))
+        if missing:
+            self._grow(state, wanted, missing[-1])
+        bb.note("OCI: Pre-installed packages for %d layers (cache: %d hits, %d misses)" % (
+            len(wanted), len(wanted) - len(missing), len(missing)))
+        after = tool.lookup(config, self.options, settings(self.d)) if missing else state
+        return {self._hit(after[index]) for index in wanted}
+
+    @staticmethod
+    def _hit(entry: dict) -> str:
+        return "OCI Cache HIT: Layer '%s' (%s)" % (entry["layer"], entry["key"])
+
+    def _grow(self, state: List[dict], wanted: List[int], last: int) -> None:
+        root = packages.Root(self.d, self.d.getVar("OCI_LAYER_ROOTFS"))
+        for index in [index for index in wanted if index <= last]:
+            layer = self.found[index]
+            if state[index]["hit"]:
+                root.restore(state[index]["blob"], state[index]["state"])
+                continue
+            root.install(list(layer.items))
+            saved = os.path.join(self.work, layer.name + ".state")
+            root.save(saved)
+            config = _write(self.work, layer.name + ".toml", description(self.d, self.found[: index + 1], content_only=True))
+            tool.save(config, self._up_to(index) + ["--installed", "%s=%s" % (layer.name, root.root),
+                                                    "--layer-state", "%s=%s" % (layer.name, saved)], settings(self.d))
+
+    def _up_to(self, index: int) -> List[str]:
+        """The options without what is about layers above: the tool knows none of them then."""
+        here = {layer.name for layer in self.found[: index + 1]}
+        below = set(layers.packages(self.found[: index + 1]))
+        kept: List[str] = []
+        pairs_of = iter(self.options)
+        for option in pairs_of:
+            value = next(pairs_of)
+            name = value.partition("=")[0]
+            if (option == "--layer-input" and name not in here) or (option == "--package-version" and name not in below):
+                continue
+            kept += [option, value]
+        return kept

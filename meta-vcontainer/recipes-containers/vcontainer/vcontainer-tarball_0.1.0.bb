@@ -1,0 +1,59 @@
+SUMMARY = "vdkr and vpdmn with what they boot, for machines without this build"
+DESCRIPTION = "Makes vcontainer-standalone.sh, which unpacks itself, and the same as vcontainer-standalone.tar.xz. QEMU is the \
+machine's own."
+HOMEPAGE = "https://example.org/vcontainer"
+SECTION = "devel"
+LICENSE = "MIT"
+LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
+
+SRC_URI = "file://install.sh file://init-env.sh"
+
+inherit nopackages container-common deploy
+
+DEPENDS += "vcontainer-native xz-native"
+INHIBIT_DEFAULT_DEPS = "1"
+S = "${UNPACKDIR}"
+
+# Those whose guests VCONTAINER_GUEST_DIR has.
+VCONTAINER_ARCHITECTURES ?= "x86_64 aarch64"
+
+SDK_DEPLOY ?= "${DEPLOY_DIR}/sdk"
+TARBALL_NAME = "vcontainer-standalone"
+TARBALL_TREE = "${B}/${TARBALL_NAME}"
+
+do_configure[noexec] = "1"
+do_install[noexec] = "1"
+
+do_compile() {
+    install -D -m 0755 $(which vcontainer) ${TARBALL_TREE}/bin/vcontainer
+    install -m 0644 ${UNPACKDIR}/init-env.sh ${TARBALL_TREE}/init-env.sh
+    for tool in vdkr vpdmn; do
+        ln -s bin/vcontainer ${TARBALL_TREE}/$tool
+        for arch in ${VCONTAINER_ARCHITECTURES}; do
+            ln -s bin/vcontainer ${TARBALL_TREE}/$tool-$arch
+            if [ ! -d "${VCONTAINER_GUEST_DIR}/$tool/$arch" ]; then
+                bbfatal "VCONTAINER_GUEST_DIR has no $tool/$arch: make it with 'vcontainer guest build --output DIR', or leave $arch out of VCONTAINER_ARCHITECTURES"
+            fi
+            install -d ${TARBALL_TREE}/share/vcontainer/$tool
+            cp -R --no-preserve=ownership "${VCONTAINER_GUEST_DIR}/$tool/$arch" ${TARBALL_TREE}/share/vcontainer/$tool/
+        done
+    done
+    tar -C ${B} --owner=0 --group=0 --numeric-owner --sort=name --mtime=@${SOURCE_DATE_EPOCH} \
+        -cf - ${TARBALL_NAME} | xz -T1 -3 > ${B}/${TARBALL_NAME}.tar.xz
+    cat ${UNPACKDIR}/install.sh ${B}/${TARBALL_NAME}.tar.xz > ${B}/${TARBALL_NAME}.sh
+    chmod 0755 ${B}/${TARBALL_NAME}.sh
+}
+do_compile[cleandirs] = "${B}"
+do_compile[vardeps] += "VCONTAINER_GUEST_DIR VCONTAINER_ARCHITECTURES"
+
+do_deploy() {
+    install -m 0644 ${B}/${TARBALL_NAME}.tar.xz ${DEPLOYDIR}/
+    install -m 0755 ${B}/${TARBALL_NAME}.sh ${DEPLOYDIR}/
+}
+addtask deploy after do_compile before do_build
+do_deploy[sstate-outputdirs] = "${SDK_DEPLOY}"
+
+python () {
+    if not d.getVar("VCONTAINER_GUEST_DIR"):
+        raise bb.parse.SkipRecipe('set VCONTAINER_GUEST_DIR = "/path" in local.conf to a folder that `vcontainer guest build` has made')
+}

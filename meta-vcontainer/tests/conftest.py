@@ -1,0 +1,61 @@
+"""Options and fixtures of all tests of the layer."""
+
+import os
+import pathlib
+import sys
+
+import pytest
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parents[1] / "lib")]
+
+from harness import oecore  # noqa: E402
+from harness.build import Build  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--poky-dir", default=os.environ.get("OECORE_DIR"), help="openembedded-core (or poky), for the slow tests")
+    parser.addoption("--vdkr-dir", help="a folder with vdkr and vpdmn, for their tests")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: builds with the real openembedded-core (--poky-dir)")
+
+
+@pytest.fixture
+def new_build(tmp_path):
+    """Makes build folders: `new_build(machine=..., conf=...)`."""
+    made = []
+
+    def make(**settings):
+        top = tmp_path / ("build%d" % len(made))
+        top.mkdir()
+        made.append(top)
+        return Build(top, **settings)
+
+    return make
+
+
+@pytest.fixture(params=["qemux86-64", "qemuarm64"])
+def machine(request):
+    """Both machines."""
+    return request.param
+
+
+@pytest.fixture
+def new_oe_build(request, tmp_path_factory):
+    """Makes build folders for the real openembedded-core."""
+    folder = request.config.getoption("--poky-dir")
+    why = oecore.obstacle(folder)
+    if why:
+        pytest.skip(why)
+
+    def make(machine="qemux86-64", packages="deb", conf=""):
+        top = tmp_path_factory.mktemp("oe")
+        # Whoever builds has to come in here: pytest lets only its own user.
+        for place in (top, *top.parents):
+            if place.stat().st_mode & 0o005:
+                break
+            place.chmod(0o755)
+        return oecore.OeBuild(top, folder, machine, packages, conf)
+
+    return make

@@ -1,0 +1,1 @@
+"""Runs this layer's classes with the real BitBake and a stub of openembedded-core."""

@@ -1,0 +1,4 @@
+# nothing to package
+PACKAGES = ""
+deltask package_write_stub
+deltask packagedata

@@ -1,0 +1,2 @@
+DESCRIPTION ?= "packages"
+PACKAGES = "${PN}"

@@ -1,0 +1,87 @@
+"""image-oci through the real parser."""
+
+import pytest
+
+from harness.build import ParseError
+
+MULTI = """
+inherit image image-oci
+OCI_LAYER_MODE = "multi"
+OCI_LAYERS = "\\
+base:packages:base-files+base-passwd+netbase \\
+shell:packages:busybox \\
+app:packages:curl \\
+"
+"""
+
+
+def parse(new_build, text, conf="", **settings):
+    build = new_build(conf=conf, **settings)
+    build.recipe("img", text)
+    return build.parse("img")
+
+
+def test_types_and_dependencies_by_default(new_build):
+    image = parse(new_build, "inherit image image-oci\n")
+    assert image["IMAGE_FSTYPES"] == "oci"
+    assert "do_image_oci" in image.tasks()
+    assert image.words("do_image_oci", "depends") == ["vcontainer-native:do_populate_sysroot"]
+    assert not [word for word in image.words("do_rootfs", "depends") if "kernel" in word]
+    other = parse(new_build, 'IMAGE_FSTYPES = "container oci tar"\ninherit image image-oci\n')
+    assert other["IMAGE_FSTYPES"] == "container oci tar"
+    other = parse(new_build, 'inherit image image-oci\nIMAGE_FSTYPES += "tar"\n')
+    assert other["IMAGE_FSTYPES"] == "oci tar"
+
+
+@pytest.mark.parametrize("machine,arch", [("qemux86-64", "amd64"), ("qemuarm64", "arm64"), ("qemuriscv64", "riscv64")])
+def test_architectures(new_build, machine, arch):
+    assert parse(new_build, "inherit image image-oci\n", machine=machine)["OCI_IMAGE_ARCH"] == arch
+
+
+def test_packages_of_layers_are_built(new_build):
+    """Nobody has to repeat them in IMAGE_INSTALL, and who does has them once."""
+    assert parse(new_build, MULTI)["IMAGE_INSTALL"].split() == ["base-files", "base-passwd", "busybox", "curl", "netbase"]
+    image = parse(new_build, MULTI + 'IMAGE_INSTALL = "base-files base-passwd netbase busybox curl"\n')
+    assert image["IMAGE_INSTALL"].split() == ["base-files", "base-passwd", "netbase", "busybox", "curl"]
+
+
+def test_bases(new_build):
+    image = parse(new_build, 'inherit image image-oci\nOCI_BASE_IMAGE = "container-base"\n')
+    assert "container-base:do_build" in image.words("do_image_oci", "depends")
+    image = parse(new_build, 'inherit image image-oci\nOCI_BASE_IMAGE = "/path/to/oci-dir"\n')
+    assert image.words("do_image_oci", "file-checksums") == ["/path/to/oci-dir/index.json:False"]
+    with pytest.raises(ParseError) as error:
+        parse(new_build, 'inherit image image-oci\nOCI_BASE_IMAGE = "docker.io/library/alpine:3.19"\n')
+    for line in ("inherit container-bundle", 'CONTAINER_DIGESTS[docker.io_library_alpine_3.19] = "sha256:..."', 'CONTAINER_BUNDLE_DEPLOY = "1"'):
+        assert line in str(error.value)
+
+
+@pytest.mark.parametrize("text,says", [
+    ('OCI_LAYER_MODE = "multi"', "img: OCI_LAYERS: it is empty"),
+    ('OCI_LAYER_MODE = "many"', "img: OCI_LAYER_MODE: `many` is not a mode"),
+    ('OCI_LAYER_MODE = "multi"\nOCI_LAYERS = "base:packages"', "layer `base:packages`: it has too few fields"),
+    ('OCI_LAYER_MODE = "multi"\nOCI_LAYERS = "a:dirs:/a"', "`dirs` is no type of layer"),
+    ('OCI_IMAGE_TAR_OUTPUT = "perhaps"', "img: OCI_IMAGE_TAR_OUTPUT: `perhaps` is neither on nor off"),
+])
+def test_what_is_wrong_is_named(new_build, text, says):
+    with pytest.raises(ParseError) as error:
+        parse(new_build, "inherit image image-oci\n" + text + "\n")
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("change", [
+    'OCI_IMAGE_TAG = "1.0"', 'OCI_IMAGE_CMD = "/bin/bash"', 'OCI_IMAGE_ENTRYPOINT = "curl"', 'OCI_IMAGE_ENTRYPOINT_ARGS = "x"',
+    'OCI_IMAGE_PORTS = "80"', 'OCI_IMAGE_LABELS = "a=b"', 'OCI_IMAGE_ENV_VARS = "A=b"', 'OCI_IMAGE_WORKINGDIR = "/srv"',
+    'OCI_IMAGE_STOPSIGNAL = "SIGINT"', 'OCI_IMAGE_RUNTIME_UID = "33"', 'OCI_IMAGE_AUTO_LABELS = "0"', 'OCI_IMAGE_TAR_OUTPUT = ""',
+    'OCI_BASE_IMAGE_TAG = "2"', 'OCI_IMAGE_BUILD_DATE = "2026-01-01T00:00:00Z"', 'TUNE_PKGARCH = "core2-64"',
+    'OCI_LAYER_MODE = "multi"\nOCI_LAYERS = "a:directories:/a"',
+])
+def test_every_input_is_in_the_signature(new_build, change):
+    plain = parse(new_build, "inherit image image-oci\n")
+    assert plain.hash("do_image_oci") != parse(new_build, "inherit image image-oci\n" + change + "\n").hash("do_image_oci")
+
+
+def test_the_place_of_the_cache_is_not(new_build):
+    plain = parse(new_build, "inherit image image-oci\n")
+    other = parse(new_build, 'inherit image image-oci\nOCI_LAYER_CACHE_DIR = "/srv/cache"\n')
+    assert plain.hash("do_image_oci") == other.hash("do_image_oci")
