@@ -181,8 +181,8 @@ pub fn another_package_manager(pretender: &[&str]) -> Result<()> {
         layers="--arch aarch64 --machine qemuarm64 --tune cortexa57 --layer-cache cache --quiet --layer"
         layer1=base:packages:base-files+web
         layer2=app:packages:app
-        versions="--package-version base-files=3.0.14 --package-version web=1 --package-version app=$1
-            --layer-input base=closure-1 --layer-input app=closure-$1"
+        base="--package-version base-files=3.0.14 --package-version web=1 --layer-input base=closure-1"
+        versions="$base --package-version app=$1 --layer-input app=closure-$1"
         hits() {
             vcontainer oci cache lookup --format json $layers $layer1 --layer $layer2 $versions | grep -c '"hit": true' || true
         }
@@ -193,7 +193,7 @@ pub fn another_package_manager(pretender: &[&str]) -> Result<()> {
         echo page > root/srv/www/index.html
         chown -R 33:33 root/srv/www
         chmod 2750 root/srv/www
-        vcontainer oci cache save $layers $layer1 $versions --installed base=root --layer-state base=root/var/lib/dpkg/status
+        vcontainer oci cache save $layers $layer1 $base --installed base=root --layer-state base=root/var/lib/dpkg/status
         echo "hits: $(hits)"
         echo two >> root/var/lib/dpkg/status
         echo "app $1" > root/usr/bin/app
