@@ -475,6 +475,23 @@ fn what_cannot_be_read_or_written_is_told() {
 }
 
 #[test]
+fn the_environment_names_a_cache_and_an_option_does_without() {
+    let bench = bench();
+    let words = [
+        "oci", "build", "--arch", "aarch64", "--rootfs", "rootfs", "--quiet",
+    ];
+    let layer = ["--layer", "a:files:/etc/conf", "app"];
+    let cache = [("VCONTAINER_LAYER_CACHE", "named")];
+    let without = [&words[..], &["--no-layer-cache"], &layer].concat();
+    bench.run_with(&without, &cache).good();
+    assert!(!bench.path("named").exists());
+    bench.run_with(&[&words[..], &layer].concat(), &cache).good();
+    assert!(bench.path("named").exists());
+    let both = [&words[..], &["--no-layer-cache", "--layer-cache", "x"], &layer].concat();
+    assert_eq!(bench.run(&both).code(), 2);
+}
+
+#[test]
 fn the_cache_is_looked_after() {
     let bench = bench();
     let words = [

@@ -156,13 +156,9 @@ pub struct LayerArgs {
 /// Which cache.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct CacheArgs {
-    /// Keep finished layers in this directory [default: ~/.cache/vcontainer/oci-layer-cache]
-    #[arg(
-        long,
-        value_name = "DIR",
-        help_heading = "Layer cache",
-        env = "VCONTAINER_LAYER_CACHE"
-    )]
+    /// Keep finished layers in this directory [default: that of VCONTAINER_LAYER_CACHE, else
+    /// ~/.cache/vcontainer/oci-layer-cache]
+    #[arg(long, value_name = "DIR", help_heading = "Layer cache")]
     pub layer_cache: Option<PathBuf>,
 }
 
@@ -185,7 +181,7 @@ pub(super) fn limit(text: &str) -> Result<u64, String> {
     }
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
         _ => Err("write NAME=VALUE".into()),

@@ -4,6 +4,8 @@ use clap::Args as ClapArgs;
 use vcontainer_build::config::Port;
 use vcontainer_build::file::duration;
 
+use super::content::pair;
+
 /// How containers of an image are run.
 #[derive(Debug, Clone, ClapArgs)]
 #[command(next_help_heading = "Configuration")]
@@ -92,11 +94,4 @@ pub struct RunArgs {
     /// The label org.opencontainers.image.ref.name: the branch; `none` for none
     #[arg(long, value_name = "BRANCH")]
     pub branch: Option<String>,
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => Err("write NAME=VALUE".into()),
-    }
 }

@@ -18,7 +18,7 @@ use crate::args::{
 };
 use crate::commands::packages::{describe, own_directory};
 use crate::interruption::Interruption;
-use crate::output::{bytes, columns, count, print, tell, warn};
+use crate::output::{bytes, columns, count, json, print, tell, warn};
 
 /// Runs a command about the layer cache.
 ///
@@ -36,8 +36,10 @@ pub fn run(args: &OciCache) -> Result<()> {
 
 /// Where the cache is.
 pub(super) fn directory(args: &CacheArgs) -> Result<PathBuf> {
-    match &args.layer_cache {
-        Some(directory) => Ok(directory.clone()),
+    // Not clap's: with an option that it read there, `--no-layer-cache` would be a contradiction.
+    let named = std::env::var_os("VCONTAINER_LAYER_CACHE").filter(|directory| !directory.is_empty());
+    match args.layer_cache.clone().or(named.map(PathBuf::from)) {
+        Some(directory) => Ok(directory),
         None => Ok(own_directory("XDG_CACHE_HOME", ".cache")?.join("oci-layer-cache")),
     }
 }
@@ -108,7 +110,7 @@ fn lookup(args: &CacheLookup) -> Result<()> {
         })
         .collect();
     if args.format == Format::Json {
-        return print(&(serde_json::to_string_pretty(&layers).context("cannot write JSON")? + "\n"));
+        return print(&json(&layers)?);
     }
     let mut rows = vec![
         ["LAYER", "TYPE", "KEY", "CACHE", "SIZE"]
@@ -216,7 +218,7 @@ fn listed(found: Found) -> Listed {
 fn list(args: &CacheList) -> Result<()> {
     let entries: Vec<Listed> = open(&args.cache)?.list(false)?.into_iter().map(listed).collect();
     if args.format == Format::Json {
-        return print(&(serde_json::to_string_pretty(&entries).context("cannot write JSON")? + "\n"));
+        return print(&json(&entries)?);
     }
     let total = entries.iter().map(|entry| entry.size).sum();
     let number = entries.len();
