@@ -12,14 +12,15 @@ mod entry;
 mod tests;
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use vcontainer_image::{Digest, Hasher};
+use vcontainer_image::{Digest, HashingReader};
 
 use crate::error::{Error, OnPath as _};
 use crate::key::Key;
+use crate::layout::{create, write};
 use crate::staging::Staging;
 pub use care::{Found, Health};
 pub use entry::Entry;
@@ -219,6 +220,18 @@ impl Cache {
 
 /// Reads an entry. `None` if there is none.
 fn open_entry(directory: &Path) -> Result<Option<Hit>, Damage> {
+    let Some(entry) = read_marker(directory)? else {
+        return Ok(None);
+    };
+    Ok(Some(Hit {
+        state: read_state(directory, &entry)?,
+        entry,
+        directory: directory.into(),
+    }))
+}
+
+/// What the marker of an entry says. `None` if there is no entry.
+fn read_marker(directory: &Path) -> Result<Option<Entry>, Damage> {
     let damage = |fault: String| Damage {
         directory: directory.into(),
         fault,
@@ -237,22 +250,26 @@ fn open_entry(directory: &Path) -> Result<Option<Hit>, Damage> {
         Err(error) => return Err(damage(format!("its file {MARKER} cannot be read: {error}"))),
     };
     let entry = Entry::parse(&text).ok_or_else(|| damage(format!("its file {MARKER} is malformed")))?;
-    let mut state = None;
-    if let Some(digest) = entry.state {
-        let mut bytes = Vec::new();
-        File::open(directory.join(STATE))
-            .and_then(|file| file.take(MAX_STATE).read_to_end(&mut bytes))
-            .map_err(|error| damage(format!("its file {STATE} cannot be read: {error}")))?;
-        if Digest::of(&bytes) != digest {
-            return Err(damage(format!("its file {STATE} is another one")));
-        }
-        state = Some(bytes);
-    }
-    Ok(Some(Hit {
-        entry,
-        state,
+    Ok(Some(entry))
+}
+
+/// The state in an entry, if it has one, and it is the one that was saved.
+fn read_state(directory: &Path, entry: &Entry) -> Result<Option<Vec<u8>>, Damage> {
+    let damage = |fault: String| Damage {
         directory: directory.into(),
-    }))
+        fault,
+    };
+    let Some(digest) = entry.state else {
+        return Ok(None);
+    };
+    let mut bytes = Vec::new();
+    File::open(directory.join(STATE))
+        .and_then(|file| file.take(MAX_STATE).read_to_end(&mut bytes))
+        .map_err(|error| damage(format!("its file {STATE} cannot be read: {error}")))?;
+    match Digest::of(&bytes) == digest {
+        true => Ok(Some(bytes)),
+        false => Err(damage(format!("its file {STATE} is another one"))),
+    }
 }
 
 /// A second name if the file system gives one, else a copy. Blobs are never changed, so one file does for both.
@@ -261,8 +278,7 @@ fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
         Err(_) => {
             let mut source = File::open(from)?;
-            let mut target = File::create_new(to)?;
-            target.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+            let mut target = create(to)?;
             io::copy(&mut source, &mut target)?;
             target.sync_all()
         }
@@ -271,25 +287,7 @@ fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn digest_of(path: &Path) -> io::Result<(Digest, u64)> {
-    let mut file = File::open(path)?;
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 1 << 18];
-    let mut size = 0;
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok((hasher.finish(), size)),
-            count => {
-                hasher.update(buffer.get(..count).unwrap_or_default());
-                size += count as u64;
-            }
-        }
-    }
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut file = File::create_new(path).at("making", path)?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.set_permissions(mode).at("setting the mode of", path)?;
-    file.write_all(bytes).at("writing", path)?;
-    file.sync_all().at("writing out", path)
+    let mut reader = BufReader::with_capacity(1 << 18, HashingReader::new(File::open(path)?));
+    io::copy(&mut reader, &mut io::sink())?;
+    Ok(reader.into_inner().finish())
 }

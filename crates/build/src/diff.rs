@@ -46,7 +46,8 @@ pub fn added(base: &Tree, new: &Tree) -> Result<Tree, Error> {
     Ok(layer)
 }
 
-fn host_path(node: &Node, path: &TreePath) -> std::path::PathBuf {
+/// Where an object can be looked at: on the build machine if it comes from there.
+pub(crate) fn host_path(node: &Node, path: &TreePath) -> std::path::PathBuf {
     match &node.kind {
         Kind::File {
             content: Content::Host { path, .. },

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use vcontainer_image::{Compression, Digest, Hasher, Platform};
+use vcontainer_image::{Digest, Hasher, Platform};
 
 use crate::compress::Method;
 use crate::definition::{Definition, LayerContent};
+use crate::diff::host_path;
 use crate::error::{Error, OnPath as _};
 use crate::layer::Times;
-use crate::tree::{Content, Kind, Tree};
+use crate::tree::{Kind, Tree};
 
 /// Counts up when the same input gives another layer than before.
 const FORMAT: u32 = 1;
@@ -147,11 +148,7 @@ impl Subject<'_> {
             closure: closure
                 .map(|(name, version, digest)| format!("{name}={version} {digest}"))
                 .collect(),
-            compression: match self.method.compression() {
-                Compression::None => "none",
-                Compression::Gzip => "gzip",
-                Compression::Zstd => "zstd",
-            },
+            compression: self.method.compression().name(),
             content: self.content.map(|digest| digest.to_string()),
             epoch: self.epoch,
             format: FORMAT,
@@ -211,15 +208,11 @@ pub fn content(tree: &Tree, times: Times) -> Result<Digest, Error> {
                 );
                 field(&mut hasher, text.as_bytes());
                 if first == number {
-                    let place = match content {
-                        Content::Host { path, .. } => path.clone(),
-                        Content::Spool { .. } => path.to_string().into(),
-                    };
                     let copied = content.copy(&mut buffer, |bytes| {
                         hasher.update(bytes);
                         Ok(())
                     });
-                    copied.at("reading", &place)?;
+                    copied.at("reading", &host_path(node, path))?;
                 }
             }
         }

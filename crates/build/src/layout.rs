@@ -181,7 +181,7 @@ impl LayoutWriter {
         let path = self.blob(layer.digest);
         let opened = layer.open().map_err(|error| Error::Image(Box::new(error)))?;
         let mut reader = HashingReader::new(opened);
-        let mut file = create(&path)?;
+        let mut file = create(&path).at("making", &path)?;
         io::copy(&mut reader, &mut file).at("copying a layer to", &path)?;
         let (digest, size) = reader.finish();
         if (digest, size) != (layer.digest, layer.size) {
@@ -252,15 +252,15 @@ impl LayoutWriter {
 }
 
 /// A new file that everybody may read, whatever the umask is.
-fn create(path: &Path) -> Result<File, Error> {
-    let file = File::create_new(path).at("making", path)?;
-    file.set_permissions(Permissions::from_mode(0o644))
-        .at("setting the mode of", path)?;
+pub(crate) fn create(path: &Path) -> io::Result<File> {
+    let file = File::create_new(path)?;
+    file.set_permissions(Permissions::from_mode(0o644))?;
     Ok(file)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let mut file = create(path)?;
+/// Such a file with its content, written out.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut file = create(path).at("making", path)?;
     file.write_all(bytes).at("writing", path)?;
     file.sync_all().at("writing out", path)
 }

@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::process::Stdio;
 
 use crate::Error;
 use crate::apt::Package;
-use crate::process::{DPKG_DEB, complaint};
+use crate::process::DPKG_DEB;
 use crate::tar::{EntryKind, Reader, TarError};
 
 /// Programs that dpkg would run. We never do.
@@ -78,28 +77,11 @@ impl Installed {
 /// # Errors
 /// It is damaged.
 pub fn control(package: &Package) -> Result<Control, Error> {
-    let mut child = DPKG_DEB
-        .command()
-        .arg("--ctrl-tarfile")
-        .arg(&package.file)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| DPKG_DEB.not_started(error))?;
-    let read = match child.stdout.take() {
-        Some(stdout) => read_control(Reader::new(stdout)),
-        None => Ok(None),
-    };
-    let output = child
-        .wait_with_output()
-        .map_err(|error| DPKG_DEB.not_started(error))?;
-    if !output.status.success() {
-        return Err(Error::Program {
-            program: DPKG_DEB.name,
-            doing: format!("reading {}", package.file.display()),
-            said: complaint(&output.stderr),
-        });
-    }
+    let read = DPKG_DEB.stream(
+        DPKG_DEB.command().arg("--ctrl-tarfile").arg(&package.file),
+        || format!("reading {}", package.file.display()),
+        |stdout| read_control(Reader::new(stdout)),
+    )?;
     let failed = |source| Error::Unpack {
         path: package.file.clone(),
         source,

@@ -1,7 +1,7 @@
 //! Running the machine's own programs.
 
 use std::io;
-use std::process::{Command, Output, Stdio};
+use std::process::{ChildStdout, Command, Output, Stdio};
 
 use crate::Error;
 
@@ -46,6 +46,39 @@ impl Program {
             path: self.name.into(),
             source,
         }
+    }
+
+    /// Runs it to its end, and reads what it writes with `read`. The inner result is that of `read`.
+    ///
+    /// When the program complains, its complaint is the error: it says why the stream ended too early. One that says nothing has
+    /// been ended by a reader that had enough.
+    pub fn stream<T, E>(
+        self,
+        command: &mut Command,
+        doing: impl FnOnce() -> String,
+        read: impl FnOnce(ChildStdout) -> Result<T, E>,
+    ) -> Result<Result<T, E>, Error> {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| self.not_started(error))?;
+        let stdout = child
+            .stdout
+            .take()
+            .ok_or_else(|| self.not_started(io::ErrorKind::BrokenPipe.into()))?;
+        let result = read(stdout);
+        let output = child
+            .wait_with_output()
+            .map_err(|error| self.not_started(error))?;
+        if !output.status.success() && !output.stderr.is_empty() {
+            return Err(Error::Program {
+                program: self.name,
+                doing: doing(),
+                said: complaint(&output.stderr),
+            });
+        }
+        Ok(result)
     }
 
     /// Runs it to its end.

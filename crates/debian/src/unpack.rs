@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::process::Stdio;
 
 use crate::Error;
 use crate::apt::Package;
-use crate::process::{DPKG_DEB, complaint};
+use crate::process::DPKG_DEB;
 use crate::tar::{Entry, EntryKind, Reader, TarError};
 use crate::tree::{Kind, Node, Tree};
 
@@ -31,29 +30,11 @@ fn unpack_one<'a>(
     owners: &mut HashMap<Vec<u8>, &'a str>,
     keep: &dyn Fn(&[u8]) -> bool,
 ) -> Result<(), Error> {
-    let mut child = DPKG_DEB
-        .command()
-        .arg("--fsys-tarfile")
-        .arg(&package.file)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| DPKG_DEB.not_started(error))?;
-    let read = match child.stdout.take() {
-        Some(stdout) => read_entries(Reader::new(stdout), package, tree, owners, keep),
-        None => Ok(()),
-    };
-    // dpkg-deb's own complaint comes first: it says why the stream ended too early.
-    let output = child
-        .wait_with_output()
-        .map_err(|error| DPKG_DEB.not_started(error))?;
-    if !output.status.success() && !output.stderr.is_empty() {
-        return Err(Error::Program {
-            program: DPKG_DEB.name,
-            doing: format!("unpacking {}", package.file.display()),
-            said: complaint(&output.stderr),
-        });
-    }
+    let read = DPKG_DEB.stream(
+        DPKG_DEB.command().arg("--fsys-tarfile").arg(&package.file),
+        || format!("unpacking {}", package.file.display()),
+        |stdout| read_entries(Reader::new(stdout), package, tree, owners, keep),
+    )?;
     read.map_err(|fault| match fault {
         Fault::Archive(source) => Error::Unpack {
             path: package.file.clone(),

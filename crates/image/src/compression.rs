@@ -88,6 +88,24 @@ impl Compression {
         }
     }
 
+    /// Its name, as options and files of this project have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+
+    /// The compression with this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::None, Self::Gzip, Self::Zstd]
+            .into_iter()
+            .find(|compression| compression.name() == name)
+    }
+
     /// The OCI media type of a layer with this compression.
     #[must_use]
     pub const fn oci_media_type(self) -> &'static str {

@@ -96,6 +96,15 @@ impl Platform {
         Ok(Self::new("linux", architecture, variant))
     }
 
+    /// The same with this variant, if one is given.
+    #[must_use]
+    pub fn with_variant(self, variant: Option<&str>) -> Self {
+        match variant {
+            Some(variant) => Self::new(&self.os, &self.architecture, Some(variant)),
+            None => self,
+        }
+    }
+
     /// How well an image made for `offered` runs on this platform: `None` when it does not, else a rank where 0 is the
     /// exact platform and a higher number is an older variant that the processor still runs.
     ///

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{BLOB, Cache, Damage, Entry, MARKER, STATE, digest_of, open_entry};
+use super::{BLOB, Cache, Damage, Entry, MARKER, STATE, digest_of, read_marker, read_state};
 use crate::error::{Error, OnPath as _};
 use crate::key::Key;
 
@@ -32,7 +32,7 @@ pub enum Health {
 }
 
 impl Cache {
-    /// All entries, the one that was used last first. Only with `verify` their layers are read.
+    /// All entries, the one that was used last first. Only with `verify` their layers and states are read.
     ///
     /// # Errors
     /// The directory cannot be listed.
@@ -45,14 +45,12 @@ impl Cache {
                 continue;
             }
             let directory = entry.path();
-            let health = match open_entry(&directory) {
+            // Every save looks through all entries: what lies in them is only read when it is asked for.
+            let health = match read_marker(&directory) {
                 Ok(None) => continue,
-                Ok(Some(hit)) => Health::Whole(hit.entry),
+                Ok(Some(entry)) if verify => whole(&directory, entry),
+                Ok(Some(entry)) => Health::Whole(entry),
                 Err(damage) => Health::Damaged(damage),
-            };
-            let health = match health {
-                Health::Whole(entry) if verify => whole(&directory.join(BLOB), &directory, entry),
-                health => health,
             };
             let size = |name| fs::metadata(directory.join(name)).map_or(0, |metadata| metadata.len());
             all.push(Found {
@@ -97,8 +95,11 @@ impl Cache {
     }
 }
 
-fn whole(blob: &std::path::Path, directory: &std::path::Path, entry: Entry) -> Health {
-    let fault = match digest_of(blob) {
+fn whole(directory: &Path, entry: Entry) -> Health {
+    if let Err(damage) = read_state(directory, &entry) {
+        return Health::Damaged(damage);
+    }
+    let fault = match digest_of(&directory.join(BLOB)) {
         Ok(found) if found == (entry.digest, entry.size) => return Health::Whole(entry),
         Ok((digest, _)) => format!("the digest of its layer is {digest}"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => "it has no layer".into(),

@@ -34,11 +34,7 @@ impl Entry {
     /// The marker's text.
     pub(super) fn text(&self) -> String {
         let short: String = self.key.chars().take(16).collect();
-        let compression = match self.compression {
-            Compression::None => "none",
-            Compression::Gzip => "gzip",
-            Compression::Zstd => "zstd",
-        };
+        let compression = self.compression.name();
         let state = self.state.map(|digest| format!("state={digest}\n"));
         format!(
             "cache_key={short}\nlayer_name={}\ncreated={}\nmachine={}\nfull_key={}\ncompression={compression}\n\
@@ -71,12 +67,7 @@ impl Entry {
             name: value("layer_name")?.into(),
             created: value("created")?.parse().ok()?,
             machine: value("machine")?.into(),
-            compression: match value("compression")? {
-                "none" => Compression::None,
-                "gzip" => Compression::Gzip,
-                "zstd" => Compression::Zstd,
-                _ => return None,
-            },
+            compression: Compression::of_name(value("compression")?)?,
             digest: value("digest")?.parse().ok()?,
             size: value("size")?.parse().ok()?,
             diff_id: DiffId(value("diff_id")?.parse().ok()?),

@@ -6,7 +6,7 @@ mod progress;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use vcontainer_bundle::grammar::Source;
 use vcontainer_fetch::{Error, Network, Request, fetch, resolve};
 use vcontainer_image::{Platform, Reference};
@@ -75,10 +75,7 @@ fn platform(args: &Fetch) -> Result<Option<Platform>> {
         return Ok(None);
     };
     let platform = Platform::for_machine(arch).context("--arch cannot be used")?;
-    Ok(Some(match &args.variant {
-        None => platform,
-        Some(variant) => Platform::new(&platform.os, &platform.architecture, Some(variant)),
-    }))
+    Ok(Some(platform.with_variant(args.variant.as_deref())))
 }
 
 /// Where the layout goes, and how the image is called there.
@@ -96,17 +93,7 @@ impl Place {
             reference.tag_or_latest()
         );
         let (name, tag) = naming::name_and_tag(args.name.as_ref().unwrap_or(&own))?;
-        let layout = match &args.layout_name {
-            None => naming::layout(&args.output, name, tag),
-            Some(layout) => {
-                let plain = !matches!(layout.as_str(), "" | "." | "..") && !layout.contains('/');
-                ensure!(
-                    plain,
-                    "--layout-name `{layout}` is no name of a directory: the place is --output"
-                );
-                args.output.join(layout)
-            }
-        };
+        let layout = naming::place(&args.output, name, tag, args.layout_name.as_deref())?;
         Ok(Self {
             layout,
             name: name.to_owned(),

@@ -9,7 +9,7 @@ use vcontainer_image::{ChainId, DiffId, Image, OpenOptions, Platform};
 use vcontainer_store::{StoreKind, StoreView, read_store};
 
 use crate::args::{Format, Inspect};
-use crate::output::{bytes, columns, count, print, warn};
+use crate::output::{bytes, columns, count, json, print, warn};
 use crate::progress::short;
 
 /// Where engines keep their stores in a root filesystem without configuration.
@@ -68,7 +68,7 @@ pub fn run(args: &Inspect) -> Result<()> {
     }
     print(&match args.format {
         Format::Table => found.iter().map(table).collect::<Vec<_>>().join("\n"),
-        Format::Json => serde_json::to_string_pretty(&found).context("cannot write JSON")? + "\n",
+        Format::Json => json(&found)?,
     })
 }
 

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use vcontainer_build::{Built, archive};
 use vcontainer_image::Platform;
 
-use super::naming::{layout, link, name_and_tag};
+use super::naming::{layout, link, name_and_tag, place};
 use super::request::Prepared;
 use super::settings::settings;
 use super::work;
@@ -26,18 +26,7 @@ pub fn run(args: &OciBuild) -> Result<()> {
     let mut annotations = prepared.file.annotations.clone();
     annotations.extend(args.run.annotation.iter().cloned());
     let output = &args.layers.output;
-    let place = layout(output, name, tag);
-    let target = match &args.layout_name {
-        Some(name) => {
-            ensure!(
-                !name.is_empty() && !name.contains('/') && !name.starts_with('.'),
-                "--layout-name `{name}` is no name of a directory in {}",
-                output.display()
-            );
-            output.join(name)
-        }
-        None => place.clone(),
-    };
+    let target = place(output, name, tag, args.layout_name.as_deref())?;
     let interruption = Interruption::watch()?;
     let is_given_up = || interruption.signal().is_some();
     let request = prepared.request(&settings, tag, &annotations, &target, &is_given_up);
@@ -46,8 +35,12 @@ pub fn run(args: &OciBuild) -> Result<()> {
             .with_context(|| format!("`{}` cannot be built", target.display()))
     })?;
     let in_folder = |suffix: &str| format!("{name}-{tag}-{suffix}");
-    if let Some(layout) = args.layout_name.as_ref().filter(|_| target != place) {
-        link(output, &in_folder("oci"), layout)?;
+    if let Some(own) = args
+        .layout_name
+        .as_ref()
+        .filter(|_| target != layout(output, name, tag))
+    {
+        link(output, &in_folder("oci"), own)?;
     }
     let mut suffixes = vec!["oci"];
     if args.tar {

@@ -16,10 +16,9 @@ use crate::output::{count, print, visible};
 /// It is not there, or nothing can be written.
 pub fn run(args: &OciExtract) -> Result<()> {
     let (name, tag) = naming::name_and_tag(&args.name)?;
-    let mut platform = Platform::for_machine(&args.arch).context("--arch cannot be used")?;
-    if let Some(variant) = &args.variant {
-        platform = Platform::new(&platform.os, &platform.architecture, Some(variant));
-    }
+    let platform = Platform::for_machine(&args.arch)
+        .context("--arch cannot be used")?
+        .with_variant(args.variant.as_deref());
     let images = source::images(&args.layout, list_whole_layout)?;
     let image = choose(args, &images, &platform)?;
     let target = naming::layout(&args.output, name, tag);

@@ -1,6 +1,6 @@
 //! `vcontainer oci index`.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use vcontainer_build::index::{self, Form};
 use vcontainer_image::list_whole_layout;
 
@@ -14,17 +14,7 @@ use crate::output::{columns, count, print, visible};
 /// A layout cannot be used, two images are for one platform, or nothing can be written.
 pub fn run(args: &OciIndex) -> Result<()> {
     let (name, tag) = naming::name_and_tag(&args.name)?;
-    let target = match &args.layout_name {
-        None => naming::layout(&args.output, name, tag),
-        Some(layout) => {
-            let plain = !matches!(layout.as_str(), "" | "." | "..") && !layout.contains('/');
-            ensure!(
-                plain,
-                "--layout-name `{layout}` is no name of a directory: the place is --output"
-            );
-            args.output.join(layout)
-        }
-    };
+    let target = naming::place(&args.output, name, tag, args.layout_name.as_deref())?;
     let mut images = Vec::new();
     for layout in &args.layouts {
         images.extend(source::images(layout, list_whole_layout)?);

@@ -25,6 +25,19 @@ pub(crate) fn layout(directory: &Path, name: &str, tag: &str) -> PathBuf {
     directory.join(format!("{name}-{tag}-oci"))
 }
 
+/// The same, unless the directory is to be called otherwise.
+pub(crate) fn place(directory: &Path, name: &str, tag: &str, layout_name: Option<&str>) -> Result<PathBuf> {
+    let Some(own) = layout_name else {
+        return Ok(layout(directory, name, tag));
+    };
+    // Names of directories in the making begin with a dot: they would be taken for abandoned ones.
+    ensure!(
+        !own.is_empty() && !own.contains('/') && !own.starts_with('.'),
+        "--layout-name `{own}` is no name of a directory: the place is --output"
+    );
+    Ok(directory.join(own))
+}
+
 /// Makes the link from `NAME-latest-oci` to the layout of another tag.
 pub(crate) fn link_latest(directory: &Path, name: &str, tag: &str) -> Result<()> {
     match tag {

@@ -185,20 +185,18 @@ fn platform(args: &LayerArgs, file: &ImageFile) -> Result<Option<Platform>> {
         (Some(arch), variant) => {
             let platform = Platform::for_machine(arch)
                 .with_context(|| format!("the architecture `{arch}` cannot be used"))?;
-            Ok(Some(match variant {
-                Some(variant) => Platform::new(&platform.os, &platform.architecture, Some(variant)),
-                None => platform,
-            }))
+            Ok(Some(platform.with_variant(variant.map(String::as_str))))
         }
     }
 }
 
 fn method(args: &LayerArgs, file: &ImageFile) -> Result<Method> {
     let compression = match (args.compression, file.compression.as_deref()) {
-        (Some(CompressionArg::None), _) | (None, Some("none")) => Compression::None,
-        (Some(CompressionArg::Gzip), _) | (None, Some("gzip") | None) => Compression::Gzip,
-        (Some(CompressionArg::Zstd), _) | (None, Some("zstd")) => Compression::Zstd,
-        (None, Some(other)) => bail!("`compression` is `{other}`: it can be gzip, zstd or none"),
+        (Some(CompressionArg::None), _) => Compression::None,
+        (Some(CompressionArg::Gzip), _) | (None, None) => Compression::Gzip,
+        (Some(CompressionArg::Zstd), _) => Compression::Zstd,
+        (None, Some(name)) => Compression::of_name(name)
+            .with_context(|| format!("`compression` is `{name}`: it can be gzip, zstd or none"))?,
     };
     let level = args.level.or(file.level.filter(|_| args.compression.is_none()));
     Method::new(compression, level).context("the level of compression cannot be used")
