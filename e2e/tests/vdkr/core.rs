@@ -163,13 +163,14 @@ fn container(user: &User) -> Result<()> {
         .outcome_with(b"lost")?
         .is(0, "", "")?;
     user.call(&["logs", "service"])?.is(0, "started\n", "warned\n")?;
-    user.prints(&["stop", "service"], "service\n")?;
+    // Podman kills after ten seconds and warns of it, and an emulated machine can be as slow as that.
+    user.prints(&["stop", "-t", "300", "service"], "service\n")?;
     user.prints(&["ps", "-q"], "")?;
     let code = ["inspect", "--format", "{{.State.ExitCode}}", "service"];
     user.prints(&code, "3\n")?;
     user.prints(&["start", "service"], "service\n")?;
     user.prints(&["ps", "--format", "{{.Names}}"], "service\n")?;
-    user.prints(&["rm", "-f", "service"], "service\n")?;
+    user.remove_running("service")?;
     user.prints(&["ps", "-aq"], "")
 }
 

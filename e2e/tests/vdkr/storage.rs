@@ -70,7 +70,7 @@ pub fn goes_out_and_in(engine: Engine, arch: Arch) -> Result<()> {
     let failed = user.call(&[&["--storage", "three.tar"][..], &service].concat())?;
     assert_eq!(failed.status.code(), Some(1), "{failed:?}");
     holds(&failed.stderr, &["while containers run (1 do): stop them first"])?;
-    user.prints(&["rm", "-f", "service"], "service\n")?;
+    user.remove_running("service")?;
     assert_eq!(fs::read(work.join("three.tar"))?, b"mine");
     user.stop()?;
 

@@ -34,7 +34,7 @@ pub fn a_program_has_the_terminal(engine: Engine, arch: Arch) -> Result<()> {
     ] {
         shell(&user, words, code)?;
     }
-    user.prints(&["rm", "-f", "service"], "service\n")?;
+    user.remove_running("service")?;
     signals(&user)?;
     user.leave()
 }

@@ -67,6 +67,14 @@ impl User {
         self.call(words)?.is(0, output, "")
     }
 
+    /// Removes a container that runs. Killed first: Podman's `rm -f` asks it to stop and warns when that takes more than
+    /// ten seconds, as it can in an emulated machine.
+    pub fn remove_running(&self, name: &str) -> Result<()> {
+        let shown = format!("{name}\n");
+        self.prints(&["kill", name], &shown)?;
+        self.prints(&["rm", "-f", name], &shown)
+    }
+
     /// The machine's folder.
     pub fn state(&self) -> PathBuf {
         self.person
