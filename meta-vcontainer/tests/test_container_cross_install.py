@@ -64,7 +64,7 @@ CONTAINER_SERVICE_FILE[mydb-container] = "${UNPACKDIR}/mydb.container"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("machine,packages", [("qemux86-64", "deb"), ("qemux86-64", "rpm"), ("qemuarm64", "rpm")])
+@pytest.mark.parametrize("machine,packages", [("qemux86-64", "deb"), ("qemux86-64", "rpm"), ("qemuarm64", "rpm"), ("qemuarm64", "ipk")])
 def test_slow_host_image(new_oe_build, machine, packages):
     """The document's quick reference: application, container, bundle package, host image."""
     build = new_oe_build(machine, packages, """

@@ -92,7 +92,7 @@ def test_examples_build(new_build, text, layers):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("machine,packages", [("qemux86-64", "deb"), ("qemux86-64", "rpm"), ("qemuarm64", "deb")])
+@pytest.mark.parametrize("machine,packages", [("qemux86-64", "deb"), ("qemux86-64", "rpm"), ("qemux86-64", "ipk"), ("qemuarm64", "deb")])
 def test_slow_demo_containers(new_oe_build, machine, packages):
     """All demo containers, twice: the second time the layers come from the cache."""
     build = new_oe_build(machine, packages)

@@ -36,6 +36,13 @@ def obstacle(folder: Optional[str]) -> Optional[str]:
     return None
 
 
+def opkg() -> Optional[str]:
+    """The directory with opkg and opkg-utils, for package_ipk: no Debian package has them."""
+    program = shutil.which("opkg")
+    folder = os.path.dirname(program) if program else ""
+    return folder if folder and shutil.which("opkg-make-index", path=folder) else None
+
+
 def user() -> Optional[str]:
     """Whom builds run as when the tests are root's."""
     return os.environ.get("VCONTAINER_TEST_USER")
@@ -54,6 +61,8 @@ class OeBuild:
             'LCONF_VERSION = "7"\nBBPATH = "${TOPDIR}"\nBBFILES ?= ""\nBBLAYERS = "%s"\n' % " ".join(map(str, layers)))
         self.conf = 'CONF_VERSION = "2"\nMACHINE ??= "%s"\nPACKAGE_CLASSES = "package_%s"\nVCONTAINER_PREBUILT = "%s"\n' % (
             machine, packages, setup.tool()) + 'DISTRO_FEATURES:append = " virtualization vcontainer"\nrequire conf/uncompiled.conf\n'
+        if opkg():
+            self.conf += 'VCTEST_OPKG = "%s"\n' % opkg()
         self.configure(conf)
 
     def configure(self, conf: str) -> None:
