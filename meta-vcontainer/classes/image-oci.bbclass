@@ -50,6 +50,13 @@ KERNELDEPMODDEPEND = ""
 KERNEL_DEPLOY_DEPEND = ""
 USE_DEPMOD = "0"
 
+# A layout is the same everywhere: sstate keeps it, as it does not the images of machines. Those depend on the place of
+# the build, where their tasks run.
+do_rootfs[vardepsexclude] += "do_rootfs[dirs]"
+do_image[vardepsexclude] += "do_image[dirs]"
+do_image_complete[vardepsexclude] += "do_image_complete[dirs]"
+SSTATE_SKIP_CREATION:task-image-complete = "${@'0' if d.getVar('IMAGE_FSTYPES').strip() == 'oci' else '1'}"
+
 # The root filesystem that packages of layers are installed into: its owners are pseudo's to remember.
 OCI_LAYER_ROOTFS = "${WORKDIR}/oci-layer-rootfs"
 PSEUDO_INCLUDE_PATHS .= ",${OCI_LAYER_ROOTFS}"

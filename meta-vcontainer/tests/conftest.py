@@ -51,14 +51,14 @@ def new_oe_build(request):
         pytest.skip(why)
     made = []
 
-    def make(machine="qemux86-64", packages="deb", conf=""):
+    def make(machine="qemux86-64", packages="deb", conf="", with_layer=True):
         if packages == "ipk" and not oecore.opkg():
             pytest.skip("needs opkg and opkg-make-index on PATH")
         # Not below pytest's own folder, which lets only pytest's user in: whoever builds may be another.
         made.append(tempfile.TemporaryDirectory(prefix="vcontainer-oe-"))
         top = pathlib.Path(made[-1].name)
         top.chmod(0o755)
-        return oecore.OeBuild(top, folder, machine, packages, conf)
+        return oecore.OeBuild(top, folder, machine, packages, conf, with_layer)
 
     yield make
     for place in made:

@@ -85,3 +85,24 @@ def test_the_place_of_the_cache_is_not(new_build):
     plain = parse(new_build, "inherit image image-oci\n")
     other = parse(new_build, 'inherit image image-oci\nOCI_LAYER_CACHE_DIR = "/srv/cache"\n')
     assert plain.hash("do_image_oci") == other.hash("do_image_oci")
+
+
+@pytest.mark.parametrize("text", [
+    "inherit image image-oci\n",
+    'inherit image image-oci\nOCI_LAYER_MODE = "multi"\nOCI_LAYERS = "base:packages:a+b app:files:/etc/x"\n',
+    'inherit image image-oci\nOCI_BASE_IMAGE = "container-base"\nOCI_IMAGE_TAR_OUTPUT = "1"\n',
+    'inherit container-bundle\nCONTAINER_BUNDLES = "container-base:docker"\nSRC_URI = "file://x.service"\n'
+    'CONTAINER_SERVICE_FILE[container-base] = "${UNPACKDIR}/x.service"\n',
+    'inherit container-bundle\nCONTAINER_BUNDLES = "registry.example/team/app:1"\nCONTAINER_BUNDLE_DEPLOY = "1"\n'
+    'CONTAINER_DIGESTS[registry.example_team_app_1] = "sha256:%s"\n' % ("0" * 64),
+])
+def test_no_signature_knows_the_place_of_the_build(new_build, text):
+    """So that what one folder has made is there for another. `recipe` lies in the build folder: its path is not looked at."""
+    parsed = []
+    for _ in range(2):
+        build = new_build()
+        build.write("meta-test/recipes/files/x.service", "")
+        build.recipe("thing", text)
+        parsed.append(build.parse("thing"))
+    for task in parsed[0].tasks():
+        assert parsed[0].signed(task) == parsed[1].signed(task), task

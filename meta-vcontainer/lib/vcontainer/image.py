@@ -5,6 +5,7 @@ import shlex
 from typing import Dict, List
 
 import bb
+import bb.parse
 
 from . import entries, layers, packages, tool
 from .bundle import fatal, settings
@@ -55,6 +56,9 @@ def prepare(d) -> None:
         lock = packages.lock_files(d.getVar("IMAGE_PKGTYPE"))
         if lock:
             d.appendVarFlag("do_image_oci", "lockfiles", " " + lock)
+    if d.getVar("IMAGE_FSTYPES").split() == ["oci"]:
+        # How QEMU would boot it, with places of this build.
+        bb.build.deltask("do_write_qemuboot_conf", d)
     _prepare_base(d)
     for variable in ("OCI_IMAGE_TAR_OUTPUT", "OCI_LAYER_CACHE", "OCI_IMAGE_AUTO_LABELS"):
         switch(d, variable)
@@ -145,6 +149,7 @@ def description(d, found: List[layers.Layer], content_only: bool = False) -> str
     return tool.toml(values)
 
 
+@bb.parse.vardepsexclude("TOPDIR")
 def build(d) -> None:
     """Makes the image in IMGDEPLOYDIR. Runs under pseudo, after do_rootfs."""
     work = d.expand("${WORKDIR}/oci")
