@@ -56,6 +56,7 @@ do_rootfs[vardepsexclude] += "do_rootfs[dirs]"
 do_image[vardepsexclude] += "do_image[dirs]"
 do_image_complete[vardepsexclude] += "do_image_complete[dirs]"
 SSTATE_SKIP_CREATION:task-image-complete = "${@'0' if d.getVar('IMAGE_FSTYPES').strip() == 'oci' else '1'}"
+SSTATE_SKIP_CREATION:task-image-qa = "${SSTATE_SKIP_CREATION:task-image-complete}"
 
 # The root filesystem that packages of layers are installed into: its owners are pseudo's to remember.
 OCI_LAYER_ROOTFS = "${WORKDIR}/oci-layer-rootfs"
