@@ -15,6 +15,8 @@ MULTICONFIGS = {
     "x86_64": ("vruntime-x86-64", "qemux86-64"),
 }
 GUESTS = {"docker": "vdkr", "podman": "vpdmn"}
+# What runs machines, qemu-img included. ASSUME_PROVIDED and HOSTTOOLS take those of the build machine instead.
+QEMU = "qemu-system-native"
 
 
 def fatal(d, variable: str, problem: str) -> None:
@@ -109,19 +111,21 @@ def prepare_host(d) -> None:
         if not entry.external:
             depends.append("%s:do_image_complete" % entries.recipe(entry.source))
     d.setVar("CONTAINER_SERVICE_FILE_MAP", service_map(d, "BUNDLED_CONTAINERS"))
+    if order_import(d, "do_rootfs", {runtime_of(d, entry, "CONTAINER_DEFAULT_RUNTIME") for entry in found}):
+        depends.append(QEMU + ":do_populate_sysroot")
     d.appendVarFlag("do_rootfs", "depends", " " + " ".join(dict.fromkeys(depends)))
     d.appendVarFlag("do_rootfs", "vardeps", " vcontainer_bundle_containers " + d.getVar("VCONTAINER_BUNDLE_VARS"))
     order_service_files(d, "do_rootfs", found)
-    order_import(d, "do_rootfs", {runtime_of(d, entry, "CONTAINER_DEFAULT_RUNTIME") for entry in found})
 
 
-def order_import(d, task: str, runtimes: Set[str]) -> None:
-    """With VCONTAINER_IMPORT = "vm", what the machines of these engines boot is made first and is in the task's signature."""
+def order_import(d, task: str, runtimes: Set[str]) -> bool:
+    """Whether machines import (VCONTAINER_IMPORT = "vm"). What those of these engines boot is then made before the task, and is in
+    its signature."""
     how = d.getVar("VCONTAINER_IMPORT")
     if how not in ("native", "vm"):
         fatal(d, "VCONTAINER_IMPORT", '`%s` is not a way to import: write "native" or "vm"' % how)
     if how == "native":
-        return
+        return False
     arch = d.getVar("TARGET_ARCH")
     if arch not in MULTICONFIGS:
         fatal(d, "VCONTAINER_IMPORT", '"vm" has no machine for TARGET_ARCH `%s`: write "native"' % arch)
@@ -139,6 +143,7 @@ def order_import(d, task: str, runtimes: Set[str]) -> None:
     else:
         fatal(d, "VCONTAINER_IMPORT", '"vm" needs VCONTAINER_GUEST_DIR in local.conf, with what `vcontainer guest build --output DIR`'
               ' has made, or BBMULTICONFIG = "%s" and recipes that make it' % name)
+    return True
 
 
 def _has_multiconfig(d, name: str) -> bool:
@@ -282,7 +287,8 @@ def prepare_bundle(d) -> None:
         elif not entry.external:
             d.appendVarFlag("do_compile", "depends", " %s:do_image_complete" % entries.recipe(entry.source))
     # An image may have nothing else to merge, and depends on what its packages depend on.
-    order_import(d, "do_compile", {runtime_of(d, entry, "CONTAINER_BUNDLE_RUNTIME") for entry in found})
+    if order_import(d, "do_compile", {runtime_of(d, entry, "CONTAINER_BUNDLE_RUNTIME") for entry in found}):
+        d.appendVar("PACKAGE_WRITE_DEPS", " " + QEMU)
     for path in sorted(service_files(d, found, expand=False).values()):
         expanded = d.expand(path)
         if not expanded.startswith((d.getVar("WORKDIR"), d.getVar("UNPACKDIR"))):
