@@ -18,6 +18,18 @@ use crate::tree::{self, Tree};
 /// Long past any healthy start or stop; a daemon that takes longer hangs, and the test should say so.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What engines put into a container themselves.
+const OF_ENGINE: &[&str] = &[
+    ".dockerenv",
+    "dev",
+    "proc",
+    "sys",
+    "etc/hostname",
+    "etc/hosts",
+    "etc/mtab",
+    "etc/resolv.conf",
+];
+
 /// Which of its image stores dockerd uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
@@ -91,18 +103,7 @@ impl<'a> Docker<'a> {
             .with_context(|| format!("the container of {name} has no mount in:\n{mounts}"))?;
         let mut tree = tree::read(&self.machine.host_path(point))?;
         self.cli(&["rm", "--force", id])?;
-        for top in [
-            ".dockerenv",
-            "dev",
-            "proc",
-            "sys",
-            "etc/hostname",
-            "etc/hosts",
-            "etc/mtab",
-            "etc/resolv.conf",
-        ] {
-            tree.retain(|path, _| path != top && !path.starts_with(&format!("{top}/")));
-        }
+        tree.retain(|path, _| !is_of_engine(path));
         Ok(tree)
     }
 
@@ -178,6 +179,14 @@ impl Drop for Docker<'_> {
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
     }
+}
+
+/// Whether a path in a container is one that engines put there themselves.
+pub fn is_of_engine(path: &str) -> bool {
+    OF_ENGINE.iter().any(|top| {
+        path.strip_prefix(top)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
 }
 
 /// Starts the system's containerd, which lives as long as the machine, and waits until it accepts a connection.

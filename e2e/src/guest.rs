@@ -76,15 +76,23 @@ pub fn directory() -> Result<PathBuf> {
 /// # Errors
 /// Guest files cannot be made.
 pub fn owner(guests: &[(Engine, Arch)]) -> Result<Person> {
-    let shared = cache::directory()?.join("guests/cache");
-    fs::create_dir_all(&shared).with_context(|| format!("making {}", shared.display()))?;
-    person::give(&shared)?;
-    let mut person = Person::new()?.with("XDG_CACHE_HOME", shared);
+    let mut person = Person::new()?.with("XDG_CACHE_HOME", shared_cache()?);
     for (engine, arch) in guests {
         let variable = format!("{}_BLOB_DIR", engine.tool().to_uppercase());
         person = person.with(&variable, guest_files(*engine, *arch)?);
     }
     Ok(person)
+}
+
+/// The cache of those who share templates (`XDG_CACHE_HOME`).
+///
+/// # Errors
+/// It cannot be made.
+pub fn shared_cache() -> Result<PathBuf> {
+    let shared = cache::directory()?.join("guests/cache");
+    fs::create_dir_all(&shared).with_context(|| format!("making {}", shared.display()))?;
+    person::give(&shared)?;
+    Ok(shared)
 }
 
 /// Somebody who has no guest files yet. Their cache is their own, but for what takes long: downloads, and templates of

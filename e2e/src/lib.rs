@@ -26,3 +26,5 @@ pub mod terminal;
 pub mod tool;
 pub mod tree;
 pub mod trials;
+pub mod units;
+pub mod yocto;

@@ -10,6 +10,7 @@ use e2e::layout::{Compression, Layout};
 use e2e::machine::{Builder, Machine, scratch_directory};
 use e2e::probe;
 use e2e::trials::Trials;
+use e2e::units;
 use vcontainer_bundle::config::BundleFile;
 use vcontainer_bundle::find::Places;
 use vcontainer_bundle::grammar::Runtime;
@@ -41,22 +42,14 @@ const SHOWN: [&str; 6] = [
     " UNI=größe ",
 ];
 
-const GENERATOR: &str = "/usr/lib/systemd/system-generators/podman-system-generator";
-const GENERATED: &str = "/run/systemd/generator";
-
 fn main() -> ExitCode {
     let mut trials = Trials::new();
     for suite in Suite::WITH_ENGINES {
         trials.engine(suite, "systemd_accepts_every_service", move || {
             let machine = Builder::new(suite).start()?;
-            let units = install(&machine, &services(suite)?)?;
+            let units = install(&machine, suite)?;
             ensure!(units.len() == 6, "six containers, {units:?}");
-            let units = units.iter().map(String::as_str);
-            machine
-                .command("systemd-analyze")
-                .args(["verify", "--man=no"])
-                .args(units)
-                .run()
+            units::verify(&machine, &units)
         });
     }
     // The systemd of later releases does not start on the cgroups of every test machine.
@@ -66,7 +59,7 @@ fn main() -> ExitCode {
             "systemd_understands_the_words_that_were_meant",
             move || {
                 let machine = Builder::new(suite).start()?;
-                let units = install(&machine, &services(suite)?)?;
+                let units = install(&machine, suite)?;
                 let names: Vec<&str> = units
                     .iter()
                     .filter_map(|unit| Path::new(unit).file_name()?.to_str())
@@ -86,7 +79,8 @@ fn main() -> ExitCode {
                         "XDG_RUNTIME_DIR=/tmp",
                     ])
                     .arg(format!(
-                        "SYSTEMD_UNIT_PATH={GENERATED}:/etc/systemd/system:/usr/lib/systemd/system"
+                        "SYSTEMD_UNIT_PATH={}:/etc/systemd/system:/usr/lib/systemd/system",
+                        units::GENERATED
                     ))
                     .args(["/lib/systemd/systemd", "--test", "--user", "--unit=all.target"])
                     .output()?;
@@ -138,29 +132,19 @@ fn services(suite: Suite) -> Result<Vec<ServiceFile>> {
     Ok(Plan::new(&file.requests, &target, &options)?.services)
 }
 
-/// Writes the files into the machine, lets Podman's generator work, and gives the paths of all units.
-fn install(machine: &Machine, services: &[ServiceFile]) -> Result<Vec<String>> {
-    for service in services {
-        machine.write(&service.path, std::str::from_utf8(&service.content)?)?;
-    }
-    machine.write(&format!("{GENERATED}/keep"), "")?;
+/// Puts the services into the machine and gives the paths of all units.
+fn install(machine: &Machine, suite: Suite) -> Result<Vec<String>> {
+    let services = services(suite)?;
     let quadlets = services
         .iter()
         .any(|service| service.path.ends_with(".container"));
-    if quadlets {
-        let said = machine.command(GENERATOR).args(["--dryrun"]).outcome()?;
-        ensure!(said.status.success(), "the generator refuses: {}", said.stderr);
-        machine.command(GENERATOR).args([GENERATED; 3]).run()?;
-    }
     ensure!(
-        quadlets == (machine.suite() != Suite::Bookworm),
+        quadlets == (suite != Suite::Bookworm),
         "Podman 4.3 has no Quadlet, later ones have"
     );
-    Ok(services
-        .iter()
-        .map(|service| match service.path.strip_suffix(".container") {
-            Some(_) => format!("{GENERATED}/{}.service", service.container),
-            None => service.path.clone(),
-        })
-        .collect())
+    let files = services.iter().map(|service| {
+        let text = std::str::from_utf8(&service.content)?;
+        Ok((service.path.clone(), text.to_owned()))
+    });
+    units::install(machine, &files.collect::<Result<Vec<_>>>()?)
 }

@@ -11,3 +11,5 @@ VCONTAINER_IMPORT ?= "native"
 
 # A directory with guest files made by `vcontainer guest build`, instead of those that the vruntime multiconfigs make.
 VCONTAINER_GUEST_DIR ?= ""
+# Their content counts, not where they are: what uses them depends on the manifests there.
+VCONTAINER_GUEST_DIR[vardepvalue] = "guests"

@@ -94,10 +94,22 @@ CONTAINER_SERVICE_FILE[mydb-container] = "${UNPACKDIR}/mydb.container"
 
 def test_import_by_a_machine(new_build):
     conf = 'BUNDLED_CONTAINERS = "a:docker"\nVCONTAINER_IMPORT = "vm"\n'
-    with pytest.raises(ParseError, match='needs BBMULTICONFIG = "vruntime-x86-64"'):
+    with pytest.raises(ParseError, match="needs VCONTAINER_GUEST_DIR"):
         parse(new_build, conf=conf)
-    host = parse(new_build, conf=conf + 'VCONTAINER_GUEST_DIR = "/srv/guest"\n')
+    with pytest.raises(ParseError, match="no machine for TARGET_ARCH `riscv64`"):
+        parse(new_build, conf=conf, machine="qemuriscv64")
+    here = conf + 'VCONTAINER_GUEST_DIR = "/srv/guest"\n'
+    host = parse(new_build, conf=here)
     assert host.flag("do_rootfs", "mcdepends") == ""
+    assert "qemu-system-native:do_populate_sysroot" in host.words("do_rootfs", "depends")
+    assert "/srv/guest/vdkr/x86_64/manifest.json:False" in host.words("do_rootfs", "file-checksums")
+    other = parse(new_build, conf=here.replace("/srv/guest", "/home/guest"))
+    assert host.hash("do_rootfs") == other.hash("do_rootfs")
+    there = here + 'BBMULTICONFIG = "vruntime-x86-64"\n'
+    assert parse(new_build, conf=there).words("do_rootfs", "mcdepends") == ["mc::vruntime-x86-64:vdkr-initramfs-create:do_deploy"]
+    bundle = parse(new_build, 'inherit container-bundle\nCONTAINER_BUNDLE_RUNTIME = "podman"\nCONTAINER_BUNDLES = "a"\n', conf=there)
+    assert "qemu-system-native" in bundle["PACKAGE_WRITE_DEPS"].split()
+    assert bundle.words("do_compile", "mcdepends") == ["mc::vruntime-x86-64:vpdmn-initramfs-create:do_deploy"]
     with pytest.raises(ParseError, match='write "native" or "vm"'):
         parse(new_build, conf='BUNDLED_CONTAINERS = "a:docker"\nVCONTAINER_IMPORT = "qemu"\n')
 

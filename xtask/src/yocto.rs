@@ -1,13 +1,8 @@
 //! The tests of the Yocto layer: the real BitBake, from PyPI, and the classes of `meta-vcontainer` in it.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::{Result, bail};
-use e2e::cache;
 use e2e::process::Command;
-
-/// What the tests are run with.
-const PYTHON_PACKAGES: &[&str] = &["pytest==9.2.0", "pytest-xdist==3.8.0"];
+use e2e::yocto;
 
 /// How many tests passed, failed and were skipped, and why those were.
 #[derive(Debug, Default, PartialEq)]
@@ -34,9 +29,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         );
         return Ok(());
     }
-    Command::new("cargo")
-        .args(["build", "--quiet", "--package", "vcontainer"])
-        .run()?;
     let words: Vec<&str> = ["-k", "slow"]
         .into_iter()
         .chain(arguments.iter().map(String::as_str))
@@ -56,12 +48,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 }
 
 fn pytest(words: &[&str]) -> Result<Counts> {
-    let home = cache::directory()?.join("yocto");
-    let python = python(&home)?;
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."));
-    let outcome = Command::new(python)
+    let outcome = yocto::in_layer(Command::new(yocto::python()?))?
         .args([
             "-m",
             "pytest",
@@ -74,10 +61,6 @@ fn pytest(words: &[&str]) -> Result<Counts> {
             "tests",
         ])
         .args(words)
-        .directory(root.join("meta-vcontainer"))
-        .env("PYTHONPYCACHEPREFIX", home.join("pycache"))
-        .env("VCONTAINER_BITBAKE", home.join("bitbake"))
-        .env("VCONTAINER", root.join("target/debug/vcontainer"))
         .outcome()?;
     print!("{}", outcome.stdout);
     eprint!("{}", outcome.stderr);
@@ -87,27 +70,6 @@ fn pytest(words: &[&str]) -> Result<Counts> {
         counts.failed = 1;
     }
     Ok(counts)
-}
-
-/// The Python of an environment of our own, which is made first if it has to be.
-fn python(home: &Path) -> Result<PathBuf> {
-    let environment = home.join("venv");
-    let python = environment.join("bin/python");
-    let stamp = environment.join("packages");
-    let wanted = PYTHON_PACKAGES.join("\n");
-    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(python);
-    }
-    Command::new("python3")
-        .args(["-m", "venv"])
-        .arg(&environment)
-        .run()?;
-    Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .args(PYTHON_PACKAGES)
-        .run()?;
-    std::fs::write(&stamp, wanted)?;
-    Ok(python)
 }
 
 /// Reads pytest's reasons for skipping, and its last line: `2 failed, 31 passed, 1 skipped in 33.12s`.

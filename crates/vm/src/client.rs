@@ -295,6 +295,10 @@ fn start(
         .arg0("vcontainer")
         .arg(crate::SUPERVISE)
         .current_dir("/")
+        // Whoever pretends to be root (fakeroot, pseudo) does so in the command alone: the machine may outlive the server
+        // that remembers the pretence, and its files are no part of that.
+        .env_remove("LD_PRELOAD")
+        .env("PSEUDO_UNLOAD", "1")
         .stdin(Stdio::from(lock.0))
         .stdout(OwnedFd::from(theirs))
         .stderr(log)

@@ -2,9 +2,10 @@
 
 import os
 import shutil
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, Set
 
 import bb
+import bb.parse
 
 from . import entries, tool
 
@@ -12,9 +13,10 @@ FOLDER = "container-bundles"
 MULTICONFIGS = {
     "aarch64": ("vruntime-aarch64", "qemuarm64"),
     "x86_64": ("vruntime-x86-64", "qemux86-64"),
-    "i686": ("vruntime-x86-64", "qemux86-64"),
-    "i586": ("vruntime-x86-64", "qemux86-64"),
 }
+GUESTS = {"docker": "vdkr", "podman": "vpdmn"}
+# What runs machines, qemu-img included. ASSUME_PROVIDED and HOSTTOOLS take those of the build machine instead.
+QEMU = "qemu-system-native"
 
 
 def fatal(d, variable: str, problem: str) -> None:
@@ -103,33 +105,49 @@ def prepare_host(d) -> None:
         return
     depends = ["vcontainer-native:do_populate_sysroot"]
     for entry in found:
-        runtime_of(d, entry, "CONTAINER_DEFAULT_RUNTIME")
         if entry.remote:
             fatal(d, "BUNDLED_CONTAINERS", "entry `%s`: remote containers are not supported here: put `%s` into CONTAINER_BUNDLES"
                   " of a recipe with `inherit container-bundle`, and its package into IMAGE_INSTALL" % (entry.text, entry.source))
         if not entry.external:
             depends.append("%s:do_image_complete" % entries.recipe(entry.source))
     d.setVar("CONTAINER_SERVICE_FILE_MAP", service_map(d, "BUNDLED_CONTAINERS"))
+    if order_import(d, "do_rootfs", {runtime_of(d, entry, "CONTAINER_DEFAULT_RUNTIME") for entry in found}):
+        depends.append(QEMU + ":do_populate_sysroot")
     d.appendVarFlag("do_rootfs", "depends", " " + " ".join(dict.fromkeys(depends)))
     d.appendVarFlag("do_rootfs", "vardeps", " vcontainer_bundle_containers " + d.getVar("VCONTAINER_BUNDLE_VARS"))
     order_service_files(d, "do_rootfs", found)
-    order_import(d, "do_rootfs")
 
 
-def order_import(d, task: str) -> None:
-    """With VCONTAINER_IMPORT = "vm", what the machine boots is made first."""
+def order_import(d, task: str, runtimes: Set[str]) -> bool:
+    """Whether machines import (VCONTAINER_IMPORT = "vm"). What those of these engines boot is then made before the task, and is in
+    its signature."""
     how = d.getVar("VCONTAINER_IMPORT")
     if how not in ("native", "vm"):
         fatal(d, "VCONTAINER_IMPORT", '`%s` is not a way to import: write "native" or "vm"' % how)
-    if how == "native" or d.getVar("VCONTAINER_GUEST_DIR"):
-        return
-    name, _machine = MULTICONFIGS.get(d.getVar("TARGET_ARCH"), (None, None))
-    if name is None:
-        fatal(d, "VCONTAINER_IMPORT", '"vm" has no machine for TARGET_ARCH `%s`: write "native"' % d.getVar("TARGET_ARCH"))
-    if name not in (d.getVar("BBMULTICONFIG") or "").split():
-        fatal(d, "VCONTAINER_IMPORT", '"vm" needs BBMULTICONFIG = "%s" in local.conf, or VCONTAINER_GUEST_DIR' % name)
-    for recipe in ("vdkr-initramfs-create", "vpdmn-initramfs-create"):
-        d.appendVarFlag(task, "mcdepends", " mc:%s:%s:%s:do_deploy" % (d.getVar("BB_CURRENT_MC").replace("default", ""), name, recipe))
+    if how == "native":
+        return False
+    arch = d.getVar("TARGET_ARCH")
+    if arch not in MULTICONFIGS:
+        fatal(d, "VCONTAINER_IMPORT", '"vm" has no machine for TARGET_ARCH `%s`: write "native"' % arch)
+    name, _machine = MULTICONFIGS[arch]
+    guests = sorted(GUESTS[runtime] for runtime in runtimes)
+    if _has_multiconfig(d, name):
+        here = d.getVar("BB_CURRENT_MC").replace("default", "")
+        for guest in guests:
+            d.appendVarFlag(task, "mcdepends", " mc:%s:%s:%s-initramfs-create:do_deploy" % (here, name, guest))
+    elif d.getVar("VCONTAINER_GUEST_DIR"):
+        for guest in guests:
+            # It has the digests of all the files beside it.
+            manifest = d.expand("${VCONTAINER_GUEST_DIR}/%s/%s/manifest.json" % (guest, arch))
+            d.appendVarFlag(task, "file-checksums", " %s:%s" % (manifest, os.path.exists(manifest)))
+    else:
+        fatal(d, "VCONTAINER_IMPORT", '"vm" needs VCONTAINER_GUEST_DIR in local.conf, with what `vcontainer guest build --output DIR`'
+              ' has made, or BBMULTICONFIG = "%s" and recipes that make it' % name)
+    return True
+
+
+def _has_multiconfig(d, name: str) -> bool:
+    return name in (d.getVar("BBMULTICONFIG") or "").split()
 
 
 def find_layout(d, entry: entries.Entry, variable: str) -> str:
@@ -237,19 +255,20 @@ def settings(d) -> Dict[str, str]:
     return {"SOURCE_DATE_EPOCH": epoch(d)}
 
 
+@bb.parse.vardepsexclude("TOPDIR", "PERSISTENT_DIR")
 def guest_settings(d) -> Dict[str, str]:
-    """Where the tool finds the files that a machine boots, when images are imported by one: as if they were its user's."""
+    """Where the tool finds the files that a machine boots, when images are imported by one.
+
+    What it keeps for later (a machine as after its first boot) is the build folder's, not the user's.
+    """
     if d.getVar("VCONTAINER_IMPORT") != "vm":
         return {}
+    name, machine = MULTICONFIGS[d.getVar("TARGET_ARCH")]
     guests = d.getVar("VCONTAINER_GUEST_DIR")
-    if not guests:
-        name, machine = MULTICONFIGS[d.getVar("TARGET_ARCH")]
+    if _has_multiconfig(d, name):
         guests = d.expand("${TOPDIR}/tmp-%s/deploy/images/%s" % (name, machine))
-    home = d.expand("${WORKDIR}/vcontainer/home")
-    bb.utils.remove(home, recurse=True)
-    bb.utils.mkdirhier(home)
-    os.symlink(guests, os.path.join(home, "vcontainer"))
-    return {"XDG_DATA_HOME": home}
+    places = {guest.upper() + "_BLOB_DIR": os.path.join(guests, guest) for guest in GUESTS.values()}
+    return {**places, "XDG_CACHE_HOME": d.getVar("PERSISTENT_DIR")}
 
 
 def epoch(d) -> str:
@@ -261,13 +280,16 @@ def prepare_bundle(d) -> None:
     """The parse-time half of container-bundle: dependencies of the tasks that fetch and collect containers."""
     d.setVar("CONTAINER_SERVICE_FILE_MAP", service_map(d, "CONTAINER_BUNDLES"))
     d.setVar("CONTAINER_DIGEST_MAP", digests(d))
-    for entry in parsed(d, "CONTAINER_BUNDLES"):
-        runtime_of(d, entry, "CONTAINER_BUNDLE_RUNTIME")
+    found = parsed(d, "CONTAINER_BUNDLES")
+    for entry in found:
         if entry.remote:
             d.appendVarFlag("do_fetch", "depends", " vcontainer-native:do_populate_sysroot")
         elif not entry.external:
             d.appendVarFlag("do_compile", "depends", " %s:do_image_complete" % entries.recipe(entry.source))
-    for path in sorted(service_files(d, parsed(d, "CONTAINER_BUNDLES"), expand=False).values()):
+    # An image may have nothing else to merge, and depends on what its packages depend on.
+    if order_import(d, "do_compile", {runtime_of(d, entry, "CONTAINER_BUNDLE_RUNTIME") for entry in found}):
+        d.appendVar("PACKAGE_WRITE_DEPS", " " + QEMU)
+    for path in sorted(service_files(d, found, expand=False).values()):
         expanded = d.expand(path)
         if not expanded.startswith((d.getVar("WORKDIR"), d.getVar("UNPACKDIR"))):
             d.appendVarFlag("do_compile", "file-checksums", " %s:%s" % (expanded, os.path.exists(expanded)))

@@ -70,7 +70,7 @@ class Build:
             BBFILE_PRIORITY_test = "20"
             LAYERSERIES_COMPAT_test = "blacksail"
             """)
-        (self.layer / "recipes").mkdir()
+        (self.layer / "recipes").mkdir(exist_ok=True)
         used = [CORE, setup.LAYER, self.layer] + (layers or [])
         self.write("conf/bblayers.conf", 'BBPATH = "${TOPDIR}"\nBBFILES ?= ""\nBBLAYERS = "%s"\n' % " ".join(map(str, used)))
         self.conf = textwrap.dedent(conf)

@@ -66,7 +66,7 @@ fakeroot python do_package_write_stub() {
     os.makedirs(d.getVar("DEPLOY_DIR_STUB"), exist_ok=True)
     for package in d.getVar("PACKAGES").split():
         path = d.expand("${DEPLOY_DIR_STUB}/" + package + ".tar")
-        subprocess.run(["tar", "--numeric-owner", "-C", d.getVar("D"), "-cf", path, "."], check=True)
+        subprocess.run(["tar", "--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", d.getVar("D"), "-cf", path, "."], check=True)
 }
 do_package_write_stub[rdeptask] = "do_packagedata"
 do_package_write_stub[depends] += "${@' '.join(p + ':do_populate_sysroot' for p in (d.getVar('PACKAGE_WRITE_DEPS') or '').split())}"

@@ -43,7 +43,7 @@ class StubPM:
             bb.note("stub: installing " + package)
             self.install(data["RDEPENDS"].split())
             archive = self.d.expand("${DEPLOY_DIR_STUB}/" + package + ".tar")
-            subprocess.run(["tar", "-C", self.target_rootfs, "-xpf", archive, "--numeric-owner"], check=True)
+            subprocess.run(["tar", "-C", self.target_rootfs, "--xattrs", "--xattrs-include=*", "-xpf", archive, "--numeric-owner"], check=True)
             with open(os.path.join(self.target_rootfs, STATUS), "a") as file:
                 file.write(package + "\n")
 
