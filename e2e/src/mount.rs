@@ -42,11 +42,20 @@ impl Mount {
             ])
             .arg(&image)
             .output()?;
-        let image = image
-            .into_string()
-            .ok()
-            .context("a path of the tests is no text")?;
-        Self::new(at, &["-o", "loop", &image])
+        Self::image(at, Path::new(&image), "loop")
+    }
+
+    /// What is in the file system of a file, which stays as it is.
+    ///
+    /// # Errors
+    /// It cannot be mounted.
+    pub fn read_only(at: impl Into<PathBuf>, image: &Path) -> Result<Self> {
+        Self::image(at.into(), image, "loop,ro")
+    }
+
+    fn image(at: PathBuf, image: &Path, options: &str) -> Result<Self> {
+        let image = image.to_str().context("a path of the tests is no text")?;
+        Self::new(at, &["-o", options, image])
     }
 
     fn new(at: PathBuf, words: &[&str]) -> Result<Self> {

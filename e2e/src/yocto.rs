@@ -12,6 +12,9 @@ use crate::{cache, tool};
 /// What the tests need besides Python itself.
 const PACKAGES: &[&str] = &["pytest==9.2.0", "pytest-xdist==3.8.0"];
 
+/// The variable with the directory in which slow tests leave the images that they have built, for engines to judge.
+pub const IMAGES: &str = "VCONTAINER_YOCTO_IMAGES";
+
 const DEBIAN_PYTHON: &str = "/usr/bin/python3";
 
 fn home() -> Result<PathBuf> {

@@ -1,6 +1,9 @@
 //! The tests of the Yocto layer: the real BitBake, from PyPI, and the classes of `meta-vcontainer` in it.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
+use e2e::machine::scratch_directory;
 use e2e::process::Command;
 use e2e::yocto;
 
@@ -33,7 +36,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         .into_iter()
         .chain(arguments.iter().map(String::as_str))
         .collect();
-    let counts = pytest(&words)?;
+    let images = scratch_directory()?;
+    let counts = pytest_with(&words, Some(images.path()))?;
     for reason in &counts.reasons {
         println!("skipped: {reason}");
     }
@@ -41,6 +45,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "{} passed, {} failed, {} skipped",
         counts.passed, counts.failed, counts.skipped
     );
+    // What real engines say of the images.
+    Command::new("cargo")
+        .args([
+            "test",
+            "--quiet",
+            "--package",
+            "e2e",
+            "--test",
+            "yocto",
+            "--",
+            "engines_take::",
+        ])
+        .env(yocto::IMAGES, images.path())
+        .run()?;
     if counts.failed > 0 {
         bail!("tests of the Yocto layer failed");
     }
@@ -48,7 +66,16 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 }
 
 fn pytest(words: &[&str]) -> Result<Counts> {
-    let outcome = yocto::in_layer(Command::new(yocto::python()?))?
+    pytest_with(words, None)
+}
+
+/// Runs tests, which leave images in a directory if there is one.
+fn pytest_with(words: &[&str], images: Option<&Path>) -> Result<Counts> {
+    let mut command = yocto::in_layer(Command::new(yocto::python()?))?;
+    if let Some(images) = images {
+        command = command.env(yocto::IMAGES, images);
+    }
+    let outcome = command
         .args([
             "-m",
             "pytest",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use e2e::machine::scratch_directory;
+use e2e::mount::Mount;
 use e2e::person::{self, Person};
 use e2e::process::Command;
 use e2e::{guest, yocto};
@@ -65,13 +66,32 @@ impl Example {
 pub struct Rootfs(TempDir);
 
 impl Rootfs {
-    fn unpack(archive: &Path) -> Result<Self> {
+    /// What is in a tar file.
+    ///
+    /// # Errors
+    /// It cannot be unpacked.
+    pub fn unpack(archive: &Path) -> Result<Self> {
         let directory = scratch_directory()?;
         Command::new("tar")
             .args(["-xp", "--numeric-owner", "--xattrs", "--xattrs-include=*"])
             .arg("--delay-directory-restore")
             .args(["-C".as_ref(), directory.path().as_os_str()])
             .args(["-f".as_ref(), archive.as_os_str()])
+            .output()?;
+        Ok(Self(directory))
+    }
+
+    /// A copy of what is in a file system.
+    ///
+    /// # Errors
+    /// It cannot be mounted or copied.
+    pub fn copy(image: &Path) -> Result<Self> {
+        let (directory, mounted) = (scratch_directory()?, scratch_directory()?);
+        let mount = Mount::read_only(mounted.path(), image)?;
+        Command::new("cp")
+            .arg("-a")
+            .arg(mount.path().join("."))
+            .arg(directory.path())
             .output()?;
         Ok(Self(directory))
     }

@@ -20,8 +20,9 @@ use crate::example::{Example, Rootfs};
 /// The release whose engines judge.
 pub const SUITE: Suite = Suite::Trixie;
 
-const DOCKER: &str = "/var/lib/docker";
-const PODMAN: &str = "/var/lib/containers/storage";
+/// The stores of both engines.
+pub const DOCKER: &str = "/var/lib/docker";
+pub const PODMAN: &str = "/var/lib/containers/storage";
 
 /// Docker takes the store of a root filesystem, with these containers in it and no others.
 ///

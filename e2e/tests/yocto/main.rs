@@ -3,6 +3,7 @@
 
 mod content;
 mod example;
+mod given;
 mod imported;
 mod judged;
 mod native;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
     let mut trials = Trials::new();
     native::add(&mut trials);
     imported::add(&mut trials);
+    given::add(&mut trials);
     trials.run()
 }
 
