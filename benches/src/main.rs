@@ -1,7 +1,7 @@
 //! Comparisons of speed and memory, with the targets of the project beside them. For people to read: nothing here fails
 //! because something is slow.
 //!
-//! `benches [machine] [images] [speed] [memory] [linearity] [second] [--rounds N]`; no word means all of them.
+//! `benches [machine] [images] [speed] [memory] [linearity] [second] [pretended] [--rounds N]`; no word means all of them.
 
 mod contest;
 mod debian_image;
@@ -10,6 +10,7 @@ mod growth;
 mod images;
 mod layout;
 mod machine;
+mod pretended;
 mod program;
 mod speed;
 
@@ -23,7 +24,15 @@ use crate::layout::Compression;
 /// Rounds that are counted, unless `--rounds` says otherwise.
 const ROUNDS: usize = 5;
 
-const PARTS: &[&str] = &["machine", "images", "speed", "memory", "linearity", "second"];
+const PARTS: &[&str] = &[
+    "machine",
+    "images",
+    "speed",
+    "memory",
+    "linearity",
+    "second",
+    "pretended",
+];
 
 fn main() -> Result<()> {
     let mut rounds = ROUNDS;
@@ -66,6 +75,9 @@ fn main() -> Result<()> {
     }
     if wanted("second") {
         growth::second_bundle(&DebianImage::get()?, rounds)?;
+    }
+    if wanted("pretended") {
+        pretended::measure(&DebianImage::get()?, rounds)?;
     }
     Ok(())
 }
