@@ -19,7 +19,8 @@ def add_recipes(build, layout, registry):
     prepare(build)
     remote, digest = registry.place + "/team/app:1.0", servers.digest_of(layout)
     key = remote.replace("/", "_").replace(":", "_")
-    build.write("meta-test/recipes/files/app.service", "[Service]\nExecStart=/usr/bin/docker run app\n[Install]\nWantedBy=multi-user.target\n")
+    build.write("meta-test/recipes/files/app.service",
+                "[Service]\nExecStart=/usr/bin/docker run app\n[Install]\nWantedBy=multi-user.target\n")
     build.recipe("app-bundle_1.0", """
 inherit container-bundle
 SRC_URI = "file://app.service"

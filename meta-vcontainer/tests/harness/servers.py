@@ -54,8 +54,8 @@ class Registry:
     def push(self, layout: pathlib.Path, name: str, login: Sequence[str] = ()) -> str:
         """Puts the image of a layout into the registry, with all its platforms; its reference."""
         reference = "%s/%s" % (self.place, name)
-        subprocess.run(["skopeo", "copy", "--all", "--quiet", "--dest-tls-verify=false", *login, "oci:%s" % layout, "docker://" + reference],
-                       check=True)
+        words = ["copy", "--all", "--quiet", "--dest-tls-verify=false", *login]
+        subprocess.run(["skopeo", *words, "oci:%s" % layout, "docker://" + reference], check=True)
         return reference
 
     def forget(self) -> None:
