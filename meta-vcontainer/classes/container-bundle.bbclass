@@ -13,9 +13,6 @@ CONTAINER_BUNDLE_DEPLOY ?= ""
 # Remote containers whose licences somebody has looked at: references, with or without their tag, or *.
 CONTAINER_FLAGS_ACCEPTED ?= ""
 
-# An auth.json or config.json with the passwords of registries; without it the tool looks where podman and docker do.
-CONTAINER_REGISTRY_AUTHFILE ?= ""
-
 # What is in containers has licences of its own.
 LICENSE ??= "CLOSED"
 SUMMARY ??= "Containers: ${CONTAINER_BUNDLES}"
@@ -23,6 +20,8 @@ SUMMARY ??= "Containers: ${CONTAINER_BUNDLES}"
 INHIBIT_DEFAULT_DEPS = "1"
 PACKAGE_ARCH = "${MACHINE_ARCH}"
 S = "${UNPACKDIR}"
+# do_compile empties it: not what has been unpacked.
+B = "${WORKDIR}/build"
 
 # Programs in layers are the containers' own.
 INHIBIT_PACKAGE_STRIP = "1"
@@ -36,16 +35,15 @@ PACKAGE_WRITE_DEPS += "vcontainer-native"
 PACKAGES = "${PN}"
 FILES:${PN} = "${datadir}/container-bundles"
 
-# Flags are in no signature: here they are as texts, set while parsing.
+# Flags are in no signature: here they are as one text, set while parsing.
 CONTAINER_SERVICE_FILE_MAP = ""
-CONTAINER_DIGEST_MAP = ""
 
-python container_bundle_fetch() {
-    vcontainer.bundle.fetch_bundle(d)
+# Remote containers come by SRC_URI, where parsing adds them.
+python container_bundle_check() {
+    vcontainer.bundle.check_remotes(d)
 }
-do_fetch[postfuncs] += "container_bundle_fetch"
-do_fetch[vardeps] += "CONTAINER_DIGEST_MAP CONTAINER_FLAGS_ACCEPTED TARGET_ARCH"
-do_fetch[network] = "1"
+do_fetch[prefuncs] += "container_bundle_check"
+do_fetch[vardeps] += "CONTAINER_BUNDLES CONTAINER_FLAGS_ACCEPTED"
 
 do_patch[noexec] = "1"
 do_configure[noexec] = "1"
@@ -54,7 +52,7 @@ python do_compile() {
     vcontainer.bundle.collect_bundle(d)
 }
 do_compile[cleandirs] = "${B}"
-do_compile[vardeps] += "CONTAINER_BUNDLES CONTAINER_BUNDLE_RUNTIME CONTAINER_SERVICE_FILE_MAP CONTAINER_DIGEST_MAP"
+do_compile[vardeps] += "CONTAINER_BUNDLES CONTAINER_BUNDLE_RUNTIME CONTAINER_SERVICE_FILE_MAP"
 
 do_install() {
     install -d ${D}${datadir}
@@ -66,13 +64,11 @@ do_install() {
 python do_deploy() {
     vcontainer.bundle.deploy_bundle(d)
 }
-do_deploy[vardeps] += "CONTAINER_BUNDLES CONTAINER_DIGEST_MAP"
+do_deploy[vardeps] += "CONTAINER_BUNDLES"
 
 python () {
     vcontainer.bundle.prepare_bundle(d)
+    vcontainer.fetcher.prepare(d)
     if bb.utils.to_boolean(d.getVar("CONTAINER_BUNDLE_DEPLOY"), False):
         bb.build.addtask("do_deploy", "do_build", "do_compile", d)
-    if d.getVar("CONTAINER_DIGEST_MAP"):
-        # do_fetch has no sysroot by itself.
-        d.prependVarFlag("do_fetch", "prefuncs", "extend_recipe_sysroot ")
 }

@@ -1,5 +1,6 @@
 """Options and fixtures of all tests of the layer."""
 
+import contextlib
 import os
 import pathlib
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parents[1] / "lib")]
 
-from harness import oecore  # noqa: E402
+from harness import oecore, servers  # noqa: E402
 from harness.build import Build  # noqa: E402
 
 
@@ -40,6 +41,15 @@ def new_build(tmp_path):
 def machine(request):
     """Both machines."""
     return request.param
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """A registry on the loopback, without TLS."""
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    with contextlib.closing(servers.Registry(folder)) as server:
+        yield server
 
 
 @pytest.fixture

@@ -1,54 +1,13 @@
 """Root filesystems with containers, by the real bitbake command and the real tool."""
 
-import json
-import socket
-import subprocess
-import time
-import urllib.request
-
 import pytest
 
-from harness import setup
-
-CONTAINER = 'inherit image image-oci\nIMAGE_INSTALL = "%s"\nOCI_IMAGE_CMD = "/bin/app"\n'
-HOST = """\
-inherit image
-IMAGE_INSTALL = "etc"
-IMAGE_FSTYPES = "tar"
-KERNELDEPMODDEPEND = ""
-KERNEL_DEPLOY_DEPEND = ""
-VCONTAINER_TARGET_CHECK = "0"
-"""
-
+from harness import servers, setup
+from harness.hosts import CONTAINER, HOST, prepare, repositories, rootfs, text
 
 @pytest.fixture
 def build(new_build):
     return prepare(new_build(machine="qemuarm64"))
-
-
-def prepare(build):
-    """Packages and containers of these tests."""
-    build.package("app", {"/bin/app": "app"}, owner="33:44")
-    build.package("etc", {"/etc/hostname": "board"})
-    build.recipe("container-base", CONTAINER % "app")
-    build.recipe("myapp-container", CONTAINER % "app" + 'OCI_BASE_IMAGE = "container-base"\n')
-    return build
-
-
-def rootfs(build, name="host"):
-    """Names, owners and texts of the files in an image's tar."""
-    archive = build.deploy / ("%s-%s.rootfs.tar" % (name, build.machine))
-    listing = subprocess.run(["tar", "--numeric-owner", "-tvf", archive], check=True, capture_output=True, text=True).stdout
-    return {line.split(None, 5)[5].split(" -> ")[0].lstrip("."): line.split()[1] for line in listing.splitlines()}
-
-
-def text(build, path, name="host"):
-    archive = build.deploy / ("%s-%s.rootfs.tar" % (name, build.machine))
-    return subprocess.run(["tar", "-xOf", archive, "." + path], check=True, capture_output=True, text=True).stdout
-
-
-def repositories(build, name="host"):
-    return json.loads(text(build, "/var/lib/docker/image/overlay2/repositories.json", name))["Repositories"]
 
 
 def test_bundled_containers(new_build, machine):
@@ -126,7 +85,7 @@ def test_remote_containers_without_digest(build):
 
 
 def test_remote_containers(new_build):
-    """By a program that answers `fetch` with a copy and passes everything else on: registries are the tool's own tests."""
+    """By a program that answers `fetch` with copies and passes everything else on: registries are the tool's own tests."""
     build = new_build(machine="qemuarm64")
     build.package("app", {"/bin/app": "app"})
     build.recipe("container-base", CONTAINER % "app")
@@ -136,14 +95,15 @@ def test_remote_containers(new_build):
         [ "$1" = fetch ] || exec %s "$@"
         echo "$*" >> %s/fetched
         while [ $# -gt 1 ]; do
-            case $1 in --output) output=$2 ;; --layout-name) name=$2 ;; esac
+            case $1 in --cache) cache=$2 ;; --output) output=$2 ;; --layout-name) name=$2 ;; esac
             shift
         done
+        [ -n "$name" ] || exec cp -rL %s/container-base-latest-oci/blobs "$cache"
         mkdir -p "$output"
         cp -rL %s/container-base-latest-oci "$output/$name"
-        """ % (setup.tool(), build.top, build.deploy))
+        """ % (setup.tool(), build.top, build.deploy, build.deploy))
     wrapper.chmod(0o755)
-    digest = "sha256:" + "0" * 64
+    digest = servers.digest_of(build.deploy / "container-base-latest-oci")
     build.configure('VCONTAINER_PREBUILT = "%s"\n' % wrapper)
     build.recipe("redis_1.0", """
 inherit container-bundle
@@ -156,42 +116,20 @@ CONTAINER_BUNDLE_DEPLOY = "1"
     output = build.bitbake("host", "on-top")
     assert 'CONTAINER_FLAGS_ACCEPTED += "docker.io/library/redis:7"' in output
     words = (build.top / "fetched").read_text().splitlines()
-    assert len(words) == 1
-    assert "--arch aarch64" in words[0] and words[0].endswith(" docker.io/library/redis@" + digest)
+    assert len(words) == 2
+    for word in words:
+        assert "--arch aarch64" in word and word.endswith(" docker.io/library/redis:7@" + digest)
     assert list(repositories(build)) == ["redis"]
     assert "--pull=never redis:7" in text(build, "/lib/systemd/system/container-redis.service")
     assert (build.deploy / "redis-latest-oci/index.json").exists() and (build.deploy / "on-top-latest-oci/index.json").exists()
-
-
-@pytest.fixture
-def registry(tmp_path):
-    """A registry on the loopback, without TLS; its host and port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        place = "localhost:%d" % probe.getsockname()[1]
-    config = tmp_path / "registry.yml"
-    config.write_text("version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: %s/registry\nhttp:\n  addr: %s\n" % (tmp_path, place))
-    with open(tmp_path / "registry.log", "w", encoding="utf-8") as log, subprocess.Popen(
-        ["docker-registry", "serve", config], stdout=log, stderr=log
-    ) as process:
-        for _ in range(100):
-            try:
-                urllib.request.urlopen("http://%s/v2/" % place, timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield place
-        process.terminate()
 
 
 def test_containers_of_a_registry(new_build, registry):
     """The whole way: registry, digest, package, store; and once more without network, from DL_DIR alone."""
     build = prepare(new_build(machine="qemuarm64"))
     build.bitbake("container-base")
-    remote = registry + "/team/app:1.0"
-    subprocess.run(["skopeo", "copy", "--quiet", "--dest-tls-verify=false", "oci:%s/container-base-latest-oci" % build.deploy,
-                    "docker://" + remote], check=True)
-    digest = json.loads((build.deploy / "container-base-latest-oci/index.json").read_text())["manifests"][0]["digest"]
+    layout = build.deploy / "container-base-latest-oci"
+    remote, digest = registry.push(layout, "team/app:1.0"), servers.digest_of(layout)
     build.recipe("app-bundle_1.0", """
 inherit container-bundle
 CONTAINER_BUNDLES = "%s:always"
@@ -200,7 +138,7 @@ CONTAINER_FLAGS_ACCEPTED = "%s"
 """ % (remote, remote.replace("/", "_").replace(":", "_"), digest, remote.rpartition(":")[0]))
     build.recipe("host", HOST.replace('"etc"', '"app-bundle"'))
     build.bitbake("host")
-    assert list(repositories(build)) == [registry + "/team/app"]
+    assert list(repositories(build)) == [remote.rpartition(":")[0]]
     first = build.log("app-bundle", "do_fetch")
     assert "acknowledged (CONTAINER_FLAGS_ACCEPTED)" in first
     build.configure('BB_NO_NETWORK = "1"\n')

@@ -72,10 +72,12 @@ def test_remote_names():
     assert entries.image_of(entries.parse(redis)) == redis + ":latest"
     assert entries.image_of(entries.parse(redis + ":7:docker")) == redis + ":7"
     assert entries.image_of(entries.parse("localhost:5000/x:1")) == "localhost:5000/x:1"
-    assert entries.pinned(redis + ":7", digest) == "%s@%s" % (redis, digest)
-    assert entries.pinned("localhost:5000/x:1", digest) == "localhost:5000/x@" + digest
-    assert entries.pinned(redis + ":7@" + digest, None) == "%s@%s" % (redis, digest)
-    assert entries.pinned(redis + ":7", None) is None
+    assert entries.pinned(redis + ":7", digest) == (redis + ":7", digest)
+    assert entries.pinned(redis + ":7@" + digest, "sha256:...") == (redis + ":7", digest)
+    assert entries.pinned(redis + ":7", None) == (redis + ":7", "")
+    assert entries.name_and_tag(redis + ":7@" + digest) == ("redis", "7")
+    assert entries.name_and_tag("localhost:5000/x") == ("x", "latest")
+    assert entries.is_reference("localhost:5000/x:1") and not entries.is_reference("redis:7")
     assert entries.repository(redis + ":7@" + digest) == redis
 
 

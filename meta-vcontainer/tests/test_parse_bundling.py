@@ -126,8 +126,10 @@ CONTAINER_DIGESTS[docker.io_library_redis_7] = "sha256:..."
 """
     bundle = parse(new_build, text)
     assert {"myapp-container:do_image_complete", "mydb-container:do_image_complete"} <= set(bundle.words("do_compile", "depends"))
-    assert "vcontainer-native:do_populate_sysroot" in bundle.words("do_fetch", "depends")
-    assert bundle["CONTAINER_DIGEST_MAP"] == "docker.io/library/redis:7=docker.io/library/redis@sha256:..."
+    for task in ("do_fetch", "do_unpack"):
+        assert "vcontainer-native:do_populate_sysroot" in bundle.words(task, "depends")
+    assert bundle["SRC_URI"].split() == ["docker://docker.io/library/redis:7;digest=sha256:...;arch=x86_64"
+                                         ";subdir=remote-containers;destsuffix=docker.io_library_redis_7"]
     assert "do_deploy" not in bundle.tasks()
     other = parse(new_build, text.replace("sha256:...", "sha256:" + "0" * 64))
     assert bundle.hash("do_fetch") != other.hash("do_fetch")

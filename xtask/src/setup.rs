@@ -37,6 +37,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("squashfs-tools", "reads tar streams back in tests (mksquashfs)"),
     ("squashfs-tools-ng", "reads tar streams back in tests (tar2sqfs)"),
     ("umoci", "makes the images of the demo"),
+    ("wget", "fetches from mirrors in tests of the Yocto layer"),
     ("zstd", "packs and unpacks test archives"),
 ];
 

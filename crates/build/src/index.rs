@@ -37,6 +37,7 @@ pub fn write(images: &[Image], form: Form, tag: &str, target: &Path) -> Result<(
             descriptor,
             tag: (form == Form::Flat).then_some(tag),
             platform: Some(&image.platform),
+            index: None,
         });
     let listed: Vec<Entry<'_>> = listed.collect();
     match form {
@@ -47,6 +48,7 @@ pub fn write(images: &[Image], form: Form, tag: &str, target: &Path) -> Result<(
                 descriptor,
                 tag: Some(tag),
                 platform: None,
+                index: None,
             }])
         }
     }

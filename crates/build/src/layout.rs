@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
 use vcontainer_image::{
-    Digest, HashingReader, Image, LayerSource, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Platform,
+    Digest, HashingReader, INDEX_DIGEST, Image, LayerSource, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Platform,
 };
 
 use crate::cache::{Cache, Damage, Hit};
@@ -45,6 +45,8 @@ pub struct Entry<'a> {
     pub tag: Option<&'a str>,
     /// What it is for.
     pub platform: Option<&'a Platform>,
+    /// The index that it was chosen from, if it lies in the layout without the other images that it names.
+    pub index: Option<Digest>,
 }
 
 /// The JSON of an index.
@@ -58,11 +60,15 @@ pub fn index(entries: &[Entry<'_>]) -> Vec<u8> {
 impl Entry<'_> {
     fn json(&self) -> Map<String, Value> {
         let mut json = self.descriptor.json();
+        let mut annotations = Map::new();
         if let Some(tag) = self.tag {
-            json.insert(
-                "annotations".into(),
-                json!({"org.opencontainers.image.ref.name": tag}),
-            );
+            annotations.insert("org.opencontainers.image.ref.name".into(), json!(tag));
+        }
+        if let Some(index) = self.index {
+            annotations.insert(INDEX_DIGEST.into(), json!(index.to_string()));
+        }
+        if !annotations.is_empty() {
+            json.insert("annotations".into(), Value::Object(annotations));
         }
         if let Some(platform) = self.platform {
             let mut described = Map::new();
@@ -221,6 +227,7 @@ impl LayoutWriter {
             descriptor: manifest.clone(),
             tag: Some(tag),
             platform: Some(platform),
+            index: None,
         };
         self.finish_with(&[entry])?;
         Ok(manifest.digest)

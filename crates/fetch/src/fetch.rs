@@ -35,8 +35,8 @@ pub struct Request {
     pub offline: bool,
     /// Where else it may be found, in this order, before its own registry is asked.
     pub mirrors: Vec<Mirror>,
-    /// Where the layout will lie; one that is there is replaced.
-    pub target: PathBuf,
+    /// Where the layout will lie; one that is there is replaced. `None` brings the image into the cache only.
+    pub target: Option<PathBuf>,
     /// The tag that the layout gives to the image.
     pub tag: String,
 }
@@ -54,7 +54,7 @@ pub struct Fetched {
     pub bytes: u64,
 }
 
-/// Fetches an image into a layout. What the cache has is not asked for.
+/// Fetches an image into a layout, or into the cache only. What the cache has is not asked for.
 ///
 /// # Errors
 /// Nothing has been changed at the place of the layout then.
@@ -110,12 +110,14 @@ impl Job<'_> {
             .choose(self.request.digest)?;
         let blobs = self.blobs(&reference, &chosen)?;
         self.download(&chosen, &blobs)?;
-        self.observer.event(Event::Writing);
-        let mut layout = Layout::new(&self.request.target)?;
-        for blob in &blobs {
-            self.add(&mut layout, blob)?;
+        if let Some(target) = &self.request.target {
+            self.observer.event(Event::Writing);
+            let mut layout = Layout::new(target)?;
+            for blob in &blobs {
+                self.add(&mut layout, blob)?;
+            }
+            layout.finish(&chosen, &self.request.tag)?;
         }
-        layout.finish(&chosen, &self.request.tag)?;
         Ok(Fetched {
             platform: chosen.platform,
             manifest: chosen.manifest.digest,

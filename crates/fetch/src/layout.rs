@@ -71,11 +71,15 @@ impl<'a> Layout<'a> {
         let target = self.target;
         let write = || {
             self.writer.add_document(&config.media_type, &config.bytes)?;
+            for index in &chosen.indexes {
+                self.writer.add_document(&index.media_type, &index.bytes)?;
+            }
             let descriptor = self.writer.add_document(&manifest.media_type, &manifest.bytes)?;
             self.writer.finish_with(&[Entry {
                 descriptor,
                 tag: Some(tag),
                 platform: Some(&chosen.platform),
+                index: chosen.indexes.first().map(|index| index.digest),
             }])
         };
         write().map_err(|source| failed(target, source))

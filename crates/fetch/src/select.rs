@@ -1,6 +1,7 @@
 //! From a digest to the documents of one image.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use serde::Deserialize;
 use vcontainer_image::{
@@ -26,6 +27,8 @@ const MOST_LAYERS: usize = 1000;
 #[derive(Debug)]
 pub(crate) struct Chosen {
     pub platform: Platform,
+    /// The indexes that lead to it, the outermost first.
+    pub indexes: Vec<Document>,
     pub manifest: Document,
     pub config: Document,
     pub layers: Vec<Descriptor>,
@@ -48,6 +51,8 @@ pub(crate) type Get<'a> = dyn FnMut(&Wanted<'_>) -> Result<Vec<u8>, Error> + 'a;
 struct Offer {
     platform: Platform,
     descriptor: Descriptor,
+    /// The indexes that lead to it, the outermost first.
+    indexes: Vec<Rc<Document>>,
 }
 
 pub(crate) struct Selection<'a> {
@@ -83,14 +88,20 @@ impl<'a> Selection<'a> {
             }
             ManifestOrIndex::Index(index) => {
                 let mut offers = Vec::new();
-                self.offers(index, 1, &mut offers)?;
+                self.offers(index, &[], bytes, &mut offers)?;
                 let offer = self.best(offers)?;
                 let descriptor = offer.descriptor;
                 let bytes = self.manifest("the manifest", descriptor.digest)?;
                 self.check_size("the manifest", &bytes, &descriptor)?;
                 match self.parse("the manifest", &bytes, &descriptor.media_type)? {
                     ManifestOrIndex::Manifest(manifest) => {
-                        self.image(*manifest, bytes, &descriptor.media_type, Some(offer.platform))
+                        let chosen =
+                            self.image(*manifest, bytes, &descriptor.media_type, Some(offer.platform))?;
+                        let indexes = offer.indexes.iter().map(|index| index.as_ref().clone());
+                        Ok(Chosen {
+                            indexes: indexes.collect(),
+                            ..chosen
+                        })
                     }
                     // What was no index before is one now: it cannot be.
                     ManifestOrIndex::Index(_) => {
@@ -101,15 +112,28 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// The images of an index and of those below it.
-    fn offers(&mut self, index: Index, depth: usize, offers: &mut Vec<Offer>) -> Result<(), Error> {
+    /// The images of an index and of those below it. `above` are the indexes that lead to it.
+    fn offers(
+        &mut self,
+        index: Index,
+        above: &[Rc<Document>],
+        bytes: Vec<u8>,
+        offers: &mut Vec<Offer>,
+    ) -> Result<(), Error> {
+        let media_type = Some(index.media_type).filter(|name| !name.is_empty());
+        let document = Document::new(media_type.unwrap_or_else(|| OCI_INDEX.to_owned()), bytes);
+        let indexes = [above, &[Rc::new(document)]].concat();
         for descriptor in index.manifests {
             if descriptor.is_no_image() {
                 continue;
             }
             let is_index = [OCI_INDEX, DOCKER_MANIFEST_LIST].contains(&descriptor.media_type.as_str());
             if let (false, Some(platform)) = (is_index, descriptor.platform()) {
-                offers.push(Offer { platform, descriptor });
+                offers.push(Offer {
+                    platform,
+                    descriptor,
+                    indexes: indexes.clone(),
+                });
                 continue;
             }
             // Only the document itself tells.
@@ -125,15 +149,16 @@ impl<'a> Selection<'a> {
             let bytes = self.manifest(what, descriptor.digest)?;
             self.check_size(what, &bytes, &descriptor)?;
             match self.parse(what, &bytes, &descriptor.media_type)? {
-                ManifestOrIndex::Index(_) if depth >= MOST_DEPTH => {
+                ManifestOrIndex::Index(_) if indexes.len() >= MOST_DEPTH => {
                     return Err(self.fault(format!("its indexes are nested more than {MOST_DEPTH} deep")));
                 }
-                ManifestOrIndex::Index(index) => self.offers(index, depth + 1, offers)?,
+                ManifestOrIndex::Index(index) => self.offers(index, &indexes, bytes, offers)?,
                 ManifestOrIndex::Manifest(manifest) => {
                     let image = self.image(*manifest, bytes, &descriptor.media_type, None)?;
                     offers.push(Offer {
                         platform: image.platform,
                         descriptor,
+                        indexes: indexes.clone(),
                     });
                 }
             }
@@ -209,6 +234,7 @@ impl<'a> Selection<'a> {
         }
         Ok(Chosen {
             platform: marked.unwrap_or(own),
+            indexes: Vec::new(),
             manifest: Document::new(media_type(&bytes, named, &manifest), bytes),
             config: Document::new(manifest.config.media_type, config),
             layers: manifest.layers,

@@ -1,7 +1,7 @@
 //! The whole way, against a registry that fails.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl Bench {
             cache: self.path("cache"),
             offline: false,
             mirrors: Vec::new(),
-            target: self.path("out/app-1-oci"),
+            target: Some(self.path("out/app-1-oci")),
             tag: "1".into(),
         };
         (self.change)(&mut request);
@@ -104,29 +104,28 @@ impl Bench {
         self.network.plain_http = BTreeSet::from([server.authority()]);
         let request = self.request(server);
         let result = fetch(&request, &self.network, &self.notes);
+        let target = request.target.clone().unwrap();
         match &result {
-            Ok(fetched) => self.check(&request, fetched),
-            Err(_) => assert!(!request.target.exists(), "nothing half-written"),
+            Ok(fetched) => self.check(&request, &target, fetched),
+            Err(_) => assert!(!target.exists(), "nothing half-written"),
         }
         let left = std::fs::read_dir(self.path("out")).into_iter().flatten().count();
-        assert_eq!(
-            left,
-            usize::from(request.target.exists()),
-            "nothing but the layout"
-        );
+        assert_eq!(left, usize::from(target.exists()), "nothing but the layout");
         result
     }
 
-    fn check(&self, request: &Request, fetched: &Fetched) {
+    fn check(&self, request: &Request, target: &Path, fetched: &Fetched) {
         let options = OpenOptions::new(fetched.platform.clone());
-        let images = list_layout(&request.target, &options).unwrap();
+        let images = list_layout(target, &options).unwrap();
         let [image] = &images[..] else {
             panic!("{images:?}")
         };
         assert_eq!(image.manifest.digest, fetched.manifest);
         assert_eq!(image.tags, ["1"]);
         assert_eq!(self.image.blobs[&fetched.manifest], image.manifest.bytes);
-        let blobs = request.target.join("blobs/sha256");
+        let index = image.index.as_ref().unwrap();
+        assert_eq!(index.digest, request.digest, "whose other image is not there");
+        let blobs = target.join("blobs/sha256");
         for entry in std::fs::read_dir(blobs).unwrap() {
             let entry = entry.unwrap();
             let bytes = std::fs::read(entry.path()).unwrap();

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use crate::compression::{Compression, LayerTypeError};
 use crate::config::ImageConfig;
+use crate::digest::Digest;
 use crate::error::SourceError;
 use crate::manifest::{
     Descriptor, DocumentError, Index, Manifest, ManifestOrIndex, OCI_INDEX, OCI_MANIFEST, is_index,
@@ -130,7 +131,8 @@ fn offers(tree: &Tree, limits: &SourceLimits) -> Result<Vec<Offer<Leaf>>, Source
     for (entry, descriptor) in index.manifests.iter().enumerate() {
         let mut names: Vec<String> = descriptor.names().map(str::to_owned).collect();
         names.dedup();
-        walk.follow(descriptor, &Top { entry, names }, None, 0)?;
+        let index = walk.chosen_from(descriptor)?;
+        walk.follow(descriptor, &Top { entry, names }, index.as_ref(), 0)?;
     }
     match walk.passed_over {
         Some(error) if walk.offers.is_empty() => Err(error),
@@ -204,6 +206,56 @@ impl Walk<'_> {
             }
             Err(error) => self.pass_over(descriptor, error),
         }
+    }
+
+    /// The index that an entry of `index.json` says it was chosen from, if it is there and leads to it: tools that change an
+    /// image may leave the annotation as it was.
+    fn chosen_from(&mut self, descriptor: &Descriptor) -> Result<Option<Arc<Document>>, SourceError> {
+        let Some(digest) = descriptor.chosen_from() else {
+            return Ok(None);
+        };
+        let Some((index, mut document)) = self.index(digest)? else {
+            return Ok(None);
+        };
+        document.media_type = named_or(&index.media_type, OCI_INDEX);
+        let leads = self.leads_to(&index, descriptor.digest, 0)?;
+        Ok(leads.then(|| Arc::new(document)))
+    }
+
+    /// The index of this digest, if there is one.
+    fn index(&self, digest: Digest) -> Result<Option<(Index, Document)>, SourceError> {
+        let Some(blob) = self.tree.find_blob(digest)? else {
+            return Ok(None);
+        };
+        let descriptor = Descriptor::of_blob(digest, blob.size);
+        let document = self.tree.document(&descriptor, "index", self.limits)?;
+        Ok(match parse_manifest_or_index(&document.bytes, "") {
+            Ok(ManifestOrIndex::Index(index)) => Some((index, document)),
+            _ => None,
+        })
+    }
+
+    /// Whether an index names a manifest, itself or by indexes that it names and that are there.
+    fn leads_to(&mut self, index: &Index, manifest: Digest, depth: usize) -> Result<bool, SourceError> {
+        if index.manifests.iter().any(|entry| entry.digest == manifest) {
+            return Ok(true);
+        }
+        if depth == MAX_DEPTH {
+            return Ok(false);
+        }
+        for entry in &index.manifests {
+            self.followed += 1;
+            if self.followed > MAX_ENTRIES {
+                return Err(self.limit(MAX_ENTRIES, "entries in its indexes"));
+            }
+            if is_index(&entry.media_type).is_ok_and(|is_index| is_index == Some(true))
+                && let Some((below, _)) = self.index(entry.digest)?
+                && self.leads_to(&below, manifest, depth + 1)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn offer(

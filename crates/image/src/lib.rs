@@ -38,7 +38,8 @@ pub use error::{ArchiveError, SourceError};
 pub use layer::{Content, EntryFault, LayerError, LayerItem, LayerReader};
 pub use manifest::{
     DOCKER_CONFIG, DOCKER_MANIFEST, DOCKER_MANIFEST_LIST, Descriptor, DescriptorPlatform, DocumentError,
-    Index, Manifest, ManifestOrIndex, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, parse_manifest_or_index,
+    INDEX_DIGEST, Index, Manifest, ManifestOrIndex, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST,
+    parse_manifest_or_index,
 };
 pub use platform::{Platform, PlatformError};
 pub use raw_layout::{RawFile, RawLayout};

@@ -30,6 +30,9 @@ const DOCKER_SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+"
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// Annotation with the full reference, as containerd and `docker save` write it.
 pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// Annotation with the digest of the index that an image of a layout was chosen from. The index lies beside it as a blob that no
+/// entry names: most of what it lists is not there, and other tools would look for it.
+pub const INDEX_DIGEST: &str = "vcontainer.index.digest";
 /// Annotation by which BuildKit marks manifests that are no images.
 const DOCKER_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 
@@ -128,6 +131,26 @@ impl Descriptor {
         unknown || artifact || self.annotations.contains_key(DOCKER_REFERENCE_TYPE)
     }
 
+    /// The index that the entry says it was chosen from; `None` also when what it says is no digest.
+    #[must_use]
+    pub fn chosen_from(&self) -> Option<Digest> {
+        self.annotations.get(INDEX_DIGEST)?.parse().ok()
+    }
+
+    /// A pointer to a blob of which nothing else is known.
+    #[must_use]
+    pub fn of_blob(digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: String::new(),
+            digest,
+            size,
+            urls: Vec::new(),
+            annotations: BTreeMap::new(),
+            platform: None,
+            artifact_type: String::new(),
+        }
+    }
+
     /// The tag or full reference that the source gives to this entry, as written.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         [CONTAINERD_NAME, REF_NAME]
@@ -153,7 +176,11 @@ pub struct Manifest {
 
 /// A list of manifests, usually one a platform.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Index {
+    /// What the document itself says it is; empty when it doesn't.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub media_type: String,
     /// The entries, in the order written.
     #[serde(default, deserialize_with = "null_as_default")]
     pub manifests: Vec<Descriptor>,

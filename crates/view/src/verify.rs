@@ -11,8 +11,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use vcontainer_image::{
-    Descriptor, Digest, DocumentError, ImageConfig, Manifest, ManifestOrIndex, OCI_INDEX, OpenOptions,
-    Platform, RawLayout, SourceLimits, parse_manifest_or_index,
+    DOCKER_MANIFEST_LIST, Descriptor, Digest, DocumentError, ImageConfig, Manifest, ManifestOrIndex,
+    OCI_INDEX, OpenOptions, Platform, RawLayout, SourceLimits, parse_manifest_or_index,
 };
 
 use crate::error::{Error, chain};
@@ -150,9 +150,42 @@ impl Verifier<'_> {
                     let tag = descriptor.annotations.get("org.opencontainers.image.ref.name");
                     self.follow(descriptor, tag.map(String::as_str), 0);
                 }
+                for digest in index.manifests.iter().filter_map(Descriptor::chosen_from) {
+                    self.chosen_from(digest, 0);
+                }
             }
             Ok(ManifestOrIndex::Manifest(_)) => self.wrong("index.json", "it is a manifest and no index"),
             Err(error) => self.wrong("index.json", chain(&error)),
+        }
+    }
+
+    /// The index that an image was chosen from, and those below it that are there: what else they name need not be.
+    fn chosen_from(&mut self, digest: Digest, depth: usize) {
+        if depth > MAX_DEPTH || !self.visited.insert(digest) {
+            return;
+        }
+        let what = format!("index {digest}");
+        let size = match self.layout.blob(digest) {
+            Ok(Some(file)) => file.size(),
+            _ if depth > 0 => return,
+            _ => {
+                let note = format!("{what} is not there: an image was chosen from it");
+                return self.found.notes.push(note);
+            }
+        };
+        let bytes = self
+            .blob(&Descriptor::of_blob(digest, size), &what)
+            .and_then(|file| self.read(&file, &what));
+        match bytes.map(|bytes| parse_manifest_or_index(&bytes, "")) {
+            Some(Ok(ManifestOrIndex::Index(index))) => {
+                for entry in &index.manifests {
+                    if [OCI_INDEX, DOCKER_MANIFEST_LIST].contains(&entry.media_type.as_str()) {
+                        self.chosen_from(entry.digest, depth + 1);
+                    }
+                }
+            }
+            Some(_) => self.wrong(what, "it is no index"),
+            None => {}
         }
     }
 

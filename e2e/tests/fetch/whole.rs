@@ -35,18 +35,28 @@ pub fn each_platform() -> Result<()> {
             .output()?;
         let inspected: Value = serde_json::from_str(&inspected)?;
         ensure!(inspected["Architecture"] == architecture, "{inspected}");
+        // The index is there, and nobody looks for what else it names.
+        let from = format!("oci:{output}/app-latest-oci:1");
+        bench
+            .person
+            .command("skopeo")
+            .args(["--insecure-policy", "copy", "--all", "--quiet", &from])
+            .arg(format!("oci:copy-{machine}:1"))
+            .output()?;
+        bench
+            .person
+            .command("umoci")
+            .args(["stat", "--image", &format!("{output}/app-latest-oci:1")])
+            .output()?;
     }
-    // A bundle takes it as it is.
+    // A bundle takes it as it is, and knows it by the digest that it was fetched by.
+    let pinned = format!("registry.example/team/app@{}", bench.index);
     bench
         .person
         .command("vcontainer")
-        .args([
-            "bundle",
-            "--arch=aarch64",
-            "--tar=store.tar",
-            "--images=out-aarch64",
-            "app:docker",
-        ])
+        .args(["bundle", "--arch=aarch64", "--tar=store.tar"])
+        .arg(format!("--image={pinned}=out-aarch64/app-1-oci"))
+        .arg(format!("{pinned}:docker"))
         .output()?;
     // Once it is there nobody is needed.
     drop(registry);

@@ -2,14 +2,16 @@
 
 import os
 import shutil
-from typing import Dict, List, Optional, Set
+from typing import Dict, List, Optional, Set, Tuple
 
 import bb
 import bb.parse
 
-from . import entries, tool
+from . import entries, fetcher, tool
 
 FOLDER = "container-bundles"
+# Where remote containers are unpacked, below UNPACKDIR.
+REMOTE = "remote-containers"
 MULTICONFIGS = {
     "aarch64": ("vruntime-aarch64", "qemuarm64"),
     "x86_64": ("vruntime-x86-64", "qemux86-64"),
@@ -58,16 +60,6 @@ def service_map(d, variable: str) -> str:
     """The same as one text without paths of this build: what tasks depend on."""
     files = service_files(d, parsed(d, variable), expand=False)
     return " ".join("%s=%s" % pair for pair in sorted(files.items()))
-
-
-def digests(d) -> str:
-    """The remote containers of a bundle recipe with their digests as one text: what do_fetch depends on."""
-    pairs = []
-    for entry in parsed(d, "CONTAINER_BUNDLES"):
-        if entry.remote:
-            flag = d.getVarFlag("CONTAINER_DIGESTS", entries.key(entry.source))
-            pairs.append("%s=%s" % (entry.source, entries.pinned(entry.source, flag) or ""))
-    return " ".join(sorted(pairs))
 
 
 def order_service_files(d, task: str, found: List[entries.Entry]) -> None:
@@ -277,13 +269,19 @@ def epoch(d) -> str:
 
 
 def prepare_bundle(d) -> None:
-    """The parse-time half of container-bundle: dependencies of the tasks that fetch and collect containers."""
+    """The parse-time half of container-bundle: what is fetched, and what has to be there before containers are collected."""
     d.setVar("CONTAINER_SERVICE_FILE_MAP", service_map(d, "CONTAINER_BUNDLES"))
-    d.setVar("CONTAINER_DIGEST_MAP", digests(d))
     found = parsed(d, "CONTAINER_BUNDLES")
+    if not (d.getVar("SRC_URI") or "").split() and not d.getVar("LIC_FILES_CHKSUM"):
+        # Recipes with files of their own need one. Licences of remote containers are not in the files that are fetched.
+        d.setVar("ERROR_QA:remove", "license-checksum")
     for entry in found:
         if entry.remote:
-            d.appendVarFlag("do_fetch", "depends", " vcontainer-native:do_populate_sysroot")
+            reference, digest = _pinned(d, entry)
+            # Without a digest check_remotes() ends do_fetch.
+            if digest:
+                arch = d.getVar("TARGET_ARCH")
+                d.appendVar("SRC_URI", " " + fetcher.uri(reference, digest, arch, REMOTE, entries.key(entry.source)))
         elif not entry.external:
             d.appendVarFlag("do_compile", "depends", " %s:do_image_complete" % entries.recipe(entry.source))
     # An image may have nothing else to merge, and depends on what its packages depend on.
@@ -295,39 +293,26 @@ def prepare_bundle(d) -> None:
             d.appendVarFlag("do_compile", "file-checksums", " %s:%s" % (expanded, os.path.exists(expanded)))
 
 
-def fetch_bundle(d) -> None:
-    """Fetches the remote containers of a bundle recipe, each by its digest."""
-    output = d.expand("${WORKDIR}/fetched")
-    bb.utils.remove(output, recurse=True)
+def check_remotes(d) -> None:
+    """Ends do_fetch of a bundle recipe when a remote container has no digest, and tells of licences that nobody has looked at."""
     for entry in parsed(d, "CONTAINER_BUNDLES"):
         if not entry.remote:
             continue
         key = entries.key(entry.source)
-        flag = d.getVarFlag("CONTAINER_DIGESTS", key)
-        if flag and not entries.is_digest(flag):
-            fatal(d, "CONTAINER_DIGESTS[%s]" % key, "`%s` is not a digest: sha256: and 64 hexadecimal digits" % flag)
-        reference = entries.pinned(entry.source, flag)
-        if reference is None:
+        _reference, digest = _pinned(d, entry)
+        if digest and not entries.is_digest(digest):
+            fatal(d, "CONTAINER_DIGESTS[%s]" % key, "`%s` is not a digest: sha256: and 64 hexadecimal digits" % digest)
+        if not digest:
             known = sorted((d.getVarFlags("CONTAINER_DIGESTS") or {}).keys())
             fatal(d, "CONTAINER_BUNDLES", "entry `%s` has no digest. Add\n    CONTAINER_DIGESTS[%s] = \"sha256:...\"\nto the recipe; this prints"
                   " it:\n    skopeo inspect docker://%s | jq -r '.Digest'%s" % (
                       entry.text, key, entry.source, "\nThere are digests for: " + ", ".join(known) if known else ""))
         _acknowledge(d, entry)
-        try:
-            offline = bb.utils.to_boolean(d.getVar("BB_NO_NETWORK"), False)
-            tool.fetch(reference, key, d.getVar("TARGET_ARCH"), d.expand("${DL_DIR}/vcontainer"), output, offline, _network(d))
-        except tool.ToolError as error:
-            fatal(d, "CONTAINER_BUNDLES", "`%s` cannot be fetched: %s" % (entry.source, error))
 
 
-def _network(d) -> Dict[str, str]:
-    """Proxies and the like as BitBake's own fetchers get them, and where passwords of registries are."""
-    import bb.fetch2
-
-    values = dict(bb.fetch2.get_fetcher_environment(d))
-    if d.getVar("CONTAINER_REGISTRY_AUTHFILE"):
-        values["REGISTRY_AUTH_FILE"] = d.getVar("CONTAINER_REGISTRY_AUTHFILE")
-    return values
+def _pinned(d, entry: entries.Entry) -> Tuple[str, str]:
+    """The reference of a remote container, and its digest; empty when there is none."""
+    return entries.pinned(entry.source, d.getVarFlag("CONTAINER_DIGESTS", entries.key(entry.source)))
 
 
 def _acknowledge(d, entry: entries.Entry) -> None:
@@ -349,7 +334,7 @@ def collect_bundle(d) -> None:
         runtime = runtime_of(d, entry, "CONTAINER_BUNDLE_RUNTIME")
         key = entries.key(entry.source)
         base = os.path.join(d.getVar("B"), FOLDER, runtime)
-        layout = d.expand("${WORKDIR}/fetched/") + key if entry.remote else find_layout(d, entry, "CONTAINER_BUNDLES")
+        layout = _fetched(d, entry) if entry.remote else find_layout(d, entry, "CONTAINER_BUNDLES")
         copy_layout(layout, os.path.join(base, "oci", package, key))
         meta = entry.source + ":" + runtime + (":" + entry.policy if entry.policy else "")
         lists.setdefault(os.path.join(base, package + ".meta"), []).append(meta)
@@ -359,6 +344,11 @@ def collect_bundle(d) -> None:
     for path, lines in lists.items():
         with open(path, "w", encoding="utf-8") as file:
             file.write("".join(line + "\n" for line in lines))
+
+
+def _fetched(d, entry: entries.Entry) -> str:
+    """Where do_unpack has put the layout of a remote container."""
+    return os.path.join(d.getVar("UNPACKDIR"), REMOTE, entries.key(entry.source))
 
 
 def _collect_service(d, entry: entries.Entry, path: str, target: str) -> None:
@@ -386,5 +376,5 @@ def deploy_bundle(d) -> None:
         fatal(d, "CONTAINER_BUNDLE_DEPLOY", "no entry of CONTAINER_BUNDLES is remote: local containers are deployed by their own recipes")
         return
     name = d.expand("${PN}-${PV}-oci")
-    copy_layout(d.expand("${WORKDIR}/fetched/") + entries.key(remote.source), d.expand("${DEPLOYDIR}/") + name)
+    copy_layout(_fetched(d, remote), d.expand("${DEPLOYDIR}/") + name)
     os.symlink(name, d.expand("${DEPLOYDIR}/${PN}-latest-oci"))

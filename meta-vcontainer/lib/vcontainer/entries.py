@@ -84,16 +84,23 @@ def is_digest(text: str) -> bool:
     return _DIGEST.match(text) is not None
 
 
-def pinned(reference: str, digest: Optional[str]) -> Optional[str]:
-    """The reference by digest alone, as it is fetched; None when neither it nor the flag has a digest."""
-    repository, at, own = reference.partition("@")
-    digest = own if at else digest
-    if not digest:
-        return None
+def pinned(reference: str, digest: Optional[str]) -> Tuple[str, str]:
+    """A reference without its digest, and the digest that pins it: its own, else the given one, else an empty text."""
+    without, _at, own = reference.partition("@")
+    return without, own or digest or ""
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text is a remote reference: registry/path, and perhaps a tag and a digest."""
+    return _REFERENCE.match(text) is not None
+
+
+def name_and_tag(reference: str) -> Tuple[str, str]:
+    """What a remote image is called without its registry: the end of its path, and its tag. Raises EntryError when it is none."""
     match = _REFERENCE.match(reference)
     if match is None:
         raise EntryError(reference, "it is not an image reference")
-    return "%s/%s@%s" % (match.group("registry"), match.group("path"), digest)
+    return match.group("path").rpartition("/")[2], match.group("tag") or "latest"
 
 
 def repository(reference: str) -> str:

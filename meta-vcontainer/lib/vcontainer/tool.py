@@ -86,13 +86,18 @@ def build(config: str, name: str, output: str, layout: str, options: List[str], 
     run(words + options + [name], settings, directory, wanted)
 
 
-def fetch(reference: str, layout: str, arch: str, cache: str, output: str, offline: bool, settings: Dict[str, str]) -> None:
-    """Fetches a remote image by its digest, for one architecture, as the layout `output/layout`. Raises ToolError.
+def fetch_blobs(reference: str, arch: str, cache: str, settings: Dict[str, str]) -> None:
+    """Fetches the blobs of a remote image by its digest, for one architecture, into a cache. Raises ToolError.
 
     Credentials come from the files and variables that the tool looks at, not from here.
     """
-    words = ["fetch", "--arch", arch, "--cache", cache, "--output", output, "--layout-name", layout]
-    run(words + (["--offline"] if offline else []) + [reference], settings)
+    run(["fetch", "--cache-only", "--arch", arch, "--cache", cache, reference], settings)
+
+
+def fetch_layout(reference: str, arch: str, cache: str, output: str, layout: str, settings: Dict[str, str]) -> None:
+    """Makes the layout `output/layout` of a cache that has all blobs of an image, without network. Raises ToolError."""
+    words = ["fetch", "--offline", "--arch", arch, "--cache", cache, "--output", output, "--layout-name", layout]
+    run(words + [reference], settings)
 
 
 def toml(values: Dict[str, object]) -> str:

@@ -13,6 +13,8 @@ inherit nopackages container-common deploy
 DEPENDS += "vcontainer-native xz-native"
 INHIBIT_DEFAULT_DEPS = "1"
 S = "${UNPACKDIR}"
+# do_compile empties it: not what has been unpacked.
+B = "${WORKDIR}/build"
 
 # Those whose guests VCONTAINER_GUEST_DIR has.
 VCONTAINER_ARCHITECTURES ?= "x86_64 aarch64"

@@ -51,6 +51,10 @@ pub struct Fetch {
     #[arg(long, value_name = "NAME", help_heading = "Output")]
     pub layout_name: Option<String>,
 
+    /// Bring the image into the cache only, and write no layout
+    #[arg(long, conflicts_with_all = ["output", "name", "layout_name"], help_heading = "Output")]
+    pub cache_only: bool,
+
     /// Tell errors and warnings only
     #[arg(short, long, help_heading = "Output")]
     pub quiet: bool,

@@ -35,16 +35,17 @@ pub fn run(args: &Fetch) -> Result<()> {
     };
     let platform = platform(args)?;
     let place = Place::of(args, &reference)?;
+    let cache = match &args.cache {
+        Some(cache) => cache.clone(),
+        None => own_directory("XDG_CACHE_HOME", ".cache")?.join("registry"),
+    };
     let request = Request {
         digest,
         platform,
-        cache: match &args.cache {
-            Some(cache) => cache.clone(),
-            None => own_directory("XDG_CACHE_HOME", ".cache")?.join("registry"),
-        },
+        cache: cache.clone(),
         offline: args.offline,
         mirrors: args.mirror.clone(),
-        target: place.layout.clone(),
+        target: (!args.cache_only).then(|| place.layout.clone()),
         tag: place.tag.clone(),
         reference,
     };
@@ -54,7 +55,7 @@ pub fn run(args: &Fetch) -> Result<()> {
         (Err(Error::GivenUp), Some(interrupted)) => return Err(interrupted.into()),
         (result, _) => result?,
     };
-    if args.layout_name.is_none() {
+    if args.layout_name.is_none() && !args.cache_only {
         naming::link_latest(&args.output, &place.name, &place.tag)?;
     }
     if args.quiet {
@@ -62,7 +63,7 @@ pub fn run(args: &Fetch) -> Result<()> {
     }
     print(&format!(
         "{} ({}): {}, {}\n{}\n",
-        place.layout.display(),
+        request.target.as_ref().unwrap_or(&cache).display(),
         fetched.platform,
         count(fetched.layers, "layer"),
         bytes(fetched.bytes),

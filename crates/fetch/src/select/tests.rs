@@ -91,10 +91,17 @@ fn entries_without_a_platform_and_nested_indexes_are_looked_into() {
     let arm = documents.image(&arm("v7"));
     let amd = documents.image(&json!({"os": "linux", "architecture": "amd64"}));
     let below = documents.index(&[arm.clone(), amd]);
-    let index = documents.index(&[below]);
+    let index = documents.index(std::slice::from_ref(&below));
+    let chosen = documents.choose(&index, "x86_64").unwrap();
+    assert_eq!(chosen.platform.to_string(), "linux/amd64");
+    let indexes: Vec<String> = chosen
+        .indexes
+        .iter()
+        .map(|index| index.digest.to_string())
+        .collect();
     assert_eq!(
-        documents.choose(&index, "x86_64").unwrap().platform.to_string(),
-        "linux/amd64"
+        indexes,
+        [&index, &below].map(|index| index["digest"].as_str().unwrap())
     );
     // An index with one image needs no platform.
     let single = documents.index(&[arm]);

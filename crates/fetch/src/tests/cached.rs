@@ -6,7 +6,7 @@ use std::fs;
 use vcontainer_image::Platform;
 
 use super::{Bench, Notes, told};
-use crate::{Error, fetch, resolve};
+use crate::{Error, Request, fetch, resolve};
 
 #[test]
 fn the_platform_of_the_target_comes_byte_for_byte_and_once() {
@@ -98,6 +98,24 @@ fn what_is_damaged_in_the_cache_is_fetched_again() {
 }
 
 #[test]
+fn the_cache_alone_can_be_filled() {
+    let mut bench = Bench::new();
+    let server = bench.serve(|_, _| None);
+    bench.network.plain_http = BTreeSet::from([server.authority()]);
+    let request = Request {
+        target: None,
+        ..bench.request(&server)
+    };
+    let fetched = fetch(&request, &bench.network, &bench.notes).unwrap();
+    assert_eq!(fetched.manifest, bench.image.manifests["arm64"]);
+    assert!(!bench.path("out").exists(), "no layout");
+    let seen = server.seen().len();
+    bench.change = |request| request.offline = true;
+    bench.fetch(&server).unwrap();
+    assert_eq!(server.seen().len(), seen);
+}
+
+#[test]
 fn several_at_once_share_the_work() {
     let mut bench = Bench::new();
     let server = bench.serve(|_, _| None);
@@ -106,7 +124,7 @@ fn several_at_once_share_the_work() {
     std::thread::scope(|scope| {
         for number in 0..4 {
             let mut request = request.clone();
-            request.target = bench.path(&format!("out/{number}"));
+            request.target = Some(bench.path(&format!("out/{number}")));
             let network = &bench.network;
             scope.spawn(move || fetch(&request, network, &Notes::default()).unwrap());
         }

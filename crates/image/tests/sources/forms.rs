@@ -329,6 +329,50 @@ fn an_archive_with_some_platforms_of_its_index_is_enough() {
 }
 
 #[test]
+fn an_image_may_say_which_index_it_was_chosen_from() {
+    let mut layout = Layout::default();
+    let arm = layout.image("linux/arm64", &["arm"]);
+    let intel = layout.image("linux/amd64", &["intel"]);
+    let gone: Digest = intel["digest"].as_str().unwrap().parse().unwrap();
+    layout.blobs.remove(&gone);
+    let index = layout.index(&[on("linux/amd64", intel.clone()), on("linux/arm64", arm.clone())]);
+    let outer = layout.index(std::slice::from_ref(&index));
+    let other = layout.index(&[on("linux/amd64", intel)]);
+    let missing = json!({"digest": format!("sha256:{}", "0".repeat(64))});
+    let broken = json!({"digest": "sha256:0"});
+    for (said, known) in [
+        (&index, true),
+        (&outer, true),
+        (&other, false),
+        (&arm, false),
+        (&missing, false),
+        (&broken, false),
+    ] {
+        let mut entry = on("linux/arm64", arm.clone());
+        entry["annotations"] = json!({"vcontainer.index.digest": said["digest"]});
+        let layout = layout.clone().entry(entry);
+        let (_folder, path) = file(&layout.tar());
+        for source in [folder(&layout).path(), path.as_path()] {
+            let image = open(source, &options("linux/arm64")).unwrap();
+            assert_eq!(image.manifest.digest.to_string(), arm["digest"]);
+            let found = image.index.map(|index| index.digest.to_string());
+            let expected = known.then(|| said["digest"].as_str().unwrap().to_owned());
+            assert_eq!(found, expected);
+            let mut pinned = options("linux/arm64");
+            pinned.select = Some(said["digest"].as_str().unwrap().to_owned());
+            assert_eq!(open(source, &pinned).is_ok(), known || said == &arm);
+        }
+    }
+    // What is there is what its digest says, or nothing is taken.
+    let mut entry = arm;
+    entry["annotations"] = json!({"vcontainer.index.digest": index["digest"]});
+    let digest: Digest = index["digest"].as_str().unwrap().parse().unwrap();
+    layout.blobs.insert(digest, b"{\"manifests\": []}".to_vec());
+    let folder = folder(&layout.entry(entry));
+    refused(folder.path(), &options("linux/arm64"), &["index", &digest.hex()]);
+}
+
+#[test]
 fn a_root_filesystem_becomes_an_image_of_one_layer() {
     let archive = rootfs(183);
     for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {

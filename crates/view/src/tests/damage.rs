@@ -1,6 +1,6 @@
 //! Every kind of damage is found, in the right place, and nothing else.
 
-use vcontainer_image::Digest;
+use vcontainer_image::{Digest, INDEX_DIGEST, OCI_INDEX};
 
 use super::*;
 
@@ -72,6 +72,40 @@ fn replace(
 
 fn same(text: String) -> String {
     text
+}
+
+#[test]
+fn an_index_that_an_image_was_chosen_from_is_looked_at() {
+    let bench = Bench::new();
+    let image = bench.build("x", "arm64", None, &[], &Settings::default());
+    let layout = bench.path("x");
+    let named = |digest: Digest, size| {
+        format!("{{\"mediaType\":\"{OCI_INDEX}\",\"digest\":\"{digest}\",\"size\":{size}}}")
+    };
+    let index_of = |entry: String| format!("{{\"schemaVersion\":2,\"manifests\":[{entry}]}}");
+    let lost = named(Digest::of(b"lost"), 4);
+    let below = index_of(lost);
+    let outer = index_of(named(Digest::of(below.as_bytes()), below.len()));
+    let digest = Digest::of(outer.as_bytes());
+    let entries = fs::read_to_string(layout.join("index.json")).unwrap();
+    let noted = format!("\"annotations\":{{\"{INDEX_DIGEST}\":\"{digest}\",");
+    fs::write(
+        layout.join("index.json"),
+        entries.replace("\"annotations\":{", &noted),
+    )
+    .unwrap();
+    let verified = bench.verify("x");
+    assert_eq!(verified.findings, []);
+    assert!(verified.notes[0].contains("is not there"), "{:?}", verified.notes);
+    fs::write(blob(&layout, Digest::of(below.as_bytes())), &below).unwrap();
+    fs::write(blob(&layout, digest), &outer).unwrap();
+    let verified = bench.verify("x");
+    assert_eq!((verified.findings, verified.notes), (vec![], vec![]));
+    fs::write(blob(&layout, digest), "{}").unwrap();
+    assert!(bench.verify("x").findings[0].what.contains("index"));
+    // It is no fault of the image.
+    assert_eq!(bench.verify("x").images[0].digest, image.manifest.digest);
+    assert!(bench.verify("x").images[0].ok);
 }
 
 #[test]

@@ -12,7 +12,10 @@ bbfatal() {
 
 addtask fetch
 python do_fetch() {
-    bb.fetch2.Fetch((d.getVar("SRC_URI") or "").split(), d).download()
+    try:
+        bb.fetch2.Fetch((d.getVar("SRC_URI") or "").split(), d).download()
+    except bb.fetch2.BBFetchException as e:
+        bb.fatal("Bitbake Fetcher Error: " + repr(e))
 }
 do_fetch[dirs] = "${DL_DIR}"
 do_fetch[file-checksums] = "${@bb.fetch.get_checksum_file_list(d)}"
@@ -21,7 +24,10 @@ do_fetch[network] = "1"
 
 addtask unpack after do_fetch
 python do_unpack() {
-    bb.fetch2.Fetch((d.getVar("SRC_URI") or "").split(), d).unpack(d.getVar("UNPACKDIR"))
+    try:
+        bb.fetch2.Fetch((d.getVar("SRC_URI") or "").split(), d).unpack(d.getVar("UNPACKDIR"))
+    except bb.fetch2.BBFetchException as e:
+        bb.fatal("Bitbake Fetcher Error: " + repr(e))
 }
 do_unpack[cleandirs] = "${UNPACKDIR}"
 
@@ -77,7 +83,3 @@ python () {
             d.appendVar("RDEPENDS:" + package, "")
 }
 do_compile[deptask] = "do_populate_sysroot"
-
-python extend_recipe_sysroot() {
-    pass
-}
