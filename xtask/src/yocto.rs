@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use e2e::cache;
 use e2e::process::Command;
+use e2e::{cache, guest};
+use vcontainer_guest::{Arch, Engine};
 
 /// What the tests are run with.
 const PYTHON_PACKAGES: &[&str] = &["pytest==9.2.0", "pytest-xdist==3.8.0"];
@@ -23,7 +24,22 @@ pub(crate) struct Counts {
 /// # Errors
 /// Python's packages cannot be installed, or pytest cannot be started. Tests that fail are counted.
 pub(crate) fn test() -> Result<Counts> {
-    pytest(&["-k", "not slow"])
+    pytest(
+        &["-k", "not slow", "-m", "not machine or core"],
+        Some(Arch::Aarch64),
+    )
+}
+
+/// The suites of `vdkr` and `vpdmn`, whole, in machines of each architecture: a quarter of an hour.
+///
+/// # Errors
+/// As [`test`]; tests that fail are an error.
+pub(crate) fn machines() -> Result<()> {
+    build()?;
+    for arch in Arch::ALL {
+        judge(&pytest(&["-m", "machine"], Some(arch))?)?;
+    }
+    Ok(())
 }
 
 /// `cargo xtask test-yocto`: builds with the openembedded-core that `OECORE_DIR` names.
@@ -34,14 +50,23 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         );
         return Ok(());
     }
-    Command::new("cargo")
-        .args(["build", "--quiet", "--package", "vcontainer"])
-        .run()?;
-    let words: Vec<&str> = ["-k", "slow"]
+    build()?;
+    let words: Vec<&str> = ["-k", "slow", "-m", "not machine"]
         .into_iter()
         .chain(arguments.iter().map(String::as_str))
         .collect();
-    let counts = pytest(&words)?;
+    judge(&pytest(&words, None)?)
+}
+
+/// Builds the tool that the tests call.
+fn build() -> Result<()> {
+    Command::new("cargo")
+        .args(["build", "--quiet", "--package", "vcontainer"])
+        .run()
+}
+
+/// Says what has been counted, and whether that is good.
+fn judge(counts: &Counts) -> Result<()> {
     for reason in &counts.reasons {
         println!("skipped: {reason}");
     }
@@ -55,13 +80,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn pytest(words: &[&str]) -> Result<Counts> {
+/// Runs pytest; suites that start machines have those of this architecture.
+fn pytest(words: &[&str], machines: Option<Arch>) -> Result<Counts> {
     let home = cache::directory()?.join("yocto");
     let python = python(&home)?;
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .unwrap_or(Path::new("."));
-    let outcome = Command::new(python)
+    let mut command = Command::new(python)
         .args([
             "-m",
             "pytest",
@@ -71,6 +97,8 @@ fn pytest(words: &[&str]) -> Result<Counts> {
             "no:cacheprovider",
             "-n",
             "2",
+            "--dist",
+            "loadgroup",
             "tests",
         ])
         .args(words)
@@ -78,7 +106,16 @@ fn pytest(words: &[&str]) -> Result<Counts> {
         .env("PYTHONPYCACHEPREFIX", home.join("pycache"))
         .env("VCONTAINER_BITBAKE", home.join("bitbake"))
         .env("VCONTAINER", root.join("target/debug/vcontainer"))
-        .outcome()?;
+        // Machines that have booted once are kept for the next run.
+        .env("XDG_CACHE_HOME", home.join("machines"));
+    if let Some(arch) = machines {
+        command = command.args(["--arch", arch.name()]);
+        for engine in Engine::ALL {
+            let variable = format!("{}_BLOB_DIR", engine.tool().to_uppercase());
+            command = command.env(&variable, guest::guest_files(engine, arch)?);
+        }
+    }
+    let outcome = command.outcome()?;
     print!("{}", outcome.stdout);
     eprint!("{}", outcome.stderr);
     let mut counts = read(&outcome.stdout);
