@@ -14,6 +14,13 @@ DEPENDS += "vcontainer-native xz-native"
 INHIBIT_DEFAULT_DEPS = "1"
 S = "${UNPACKDIR}"
 
+# A program that was compiled in this build starts by the build's own loader (uninative): it gets the machine's.
+DEPENDS += "${@'' if d.getVar('VCONTAINER_PREBUILT') else 'patchelf-native'}"
+TARBALL_LOADER = "${@{'x86_64': '/lib64/ld-linux-x86-64.so.2', 'aarch64': '/lib/ld-linux-aarch64.so.1'}.get(d.getVar('BUILD_ARCH'), '')}"
+# Its content counts, by vcontainer-native.
+VCONTAINER_PREBUILT ?= ""
+VCONTAINER_PREBUILT[vardepvalue] = "prebuilt"
+
 # Those whose guests VCONTAINER_GUEST_DIR has.
 VCONTAINER_ARCHITECTURES ?= "x86_64 aarch64"
 
@@ -25,8 +32,15 @@ do_configure[noexec] = "1"
 do_install[noexec] = "1"
 
 do_compile() {
-    install -D -m 0755 $(which vcontainer) ${TARBALL_TREE}/bin/vcontainer
+    install -d ${TARBALL_TREE}/bin
+    if [ -n "${VCONTAINER_PREBUILT}" ]; then
+        install -m 0755 "${VCONTAINER_PREBUILT}" ${TARBALL_TREE}/bin/vcontainer
+    else
+        install -m 0755 $(which vcontainer) ${TARBALL_TREE}/bin/vcontainer
+        patchelf --remove-rpath --set-interpreter ${TARBALL_LOADER} ${TARBALL_TREE}/bin/vcontainer
+    fi
     install -m 0644 ${UNPACKDIR}/init-env.sh ${TARBALL_TREE}/init-env.sh
+    ln -s bin/vcontainer ${TARBALL_TREE}/vcontainer
     for tool in vdkr vpdmn; do
         ln -s bin/vcontainer ${TARBALL_TREE}/$tool
         for arch in ${VCONTAINER_ARCHITECTURES}; do
@@ -34,12 +48,13 @@ do_compile() {
             if [ ! -d "${VCONTAINER_GUEST_DIR}/$tool/$arch" ]; then
                 bbfatal "VCONTAINER_GUEST_DIR has no $tool/$arch: make it with 'vcontainer guest build --output DIR', or leave $arch out of VCONTAINER_ARCHITECTURES"
             fi
-            install -d ${TARBALL_TREE}/share/vcontainer/$tool
-            cp -R --no-preserve=ownership "${VCONTAINER_GUEST_DIR}/$tool/$arch" ${TARBALL_TREE}/share/vcontainer/$tool/
+            # Whoever installs it, everybody may read it.
+            install -d ${TARBALL_TREE}/share/vcontainer/$tool/$arch
+            install -m 0644 "${VCONTAINER_GUEST_DIR}/$tool/$arch"/* ${TARBALL_TREE}/share/vcontainer/$tool/$arch/
         done
     done
     tar -C ${B} --owner=0 --group=0 --numeric-owner --sort=name --mtime=@${SOURCE_DATE_EPOCH} \
-        -cf - ${TARBALL_NAME} | xz -T1 -3 > ${B}/${TARBALL_NAME}.tar.xz
+        -cf - ${TARBALL_NAME} | xz -T2 -3 > ${B}/${TARBALL_NAME}.tar.xz
     cat ${UNPACKDIR}/install.sh ${B}/${TARBALL_NAME}.tar.xz > ${B}/${TARBALL_NAME}.sh
     chmod 0755 ${B}/${TARBALL_NAME}.sh
 }
