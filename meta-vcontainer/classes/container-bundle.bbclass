@@ -16,13 +16,13 @@ CONTAINER_FLAGS_ACCEPTED ?= ""
 # An auth.json or config.json with the passwords of registries; without it the tool looks where podman and docker do.
 CONTAINER_REGISTRY_AUTHFILE ?= ""
 
+SUMMARY ??= "Containers: ${CONTAINER_BUNDLES}"
 # What is in containers has licences of its own.
 LICENSE ??= "CLOSED"
-SUMMARY ??= "Containers: ${CONTAINER_BUNDLES}"
 
+S = "${UNPACKDIR}"
 INHIBIT_DEFAULT_DEPS = "1"
 PACKAGE_ARCH = "${MACHINE_ARCH}"
-S = "${UNPACKDIR}"
 
 # Programs in layers are the containers' own.
 INHIBIT_PACKAGE_STRIP = "1"
@@ -34,6 +34,7 @@ SYSROOT_DIRS = ""
 PACKAGE_WRITE_DEPS += "vcontainer-native"
 
 PACKAGES = "${PN}"
+# nooelint: oelint.var.filesoverride - nothing else is in the package
 FILES:${PN} = "${datadir}/container-bundles"
 
 # Flags are in no signature: here they are as texts, set while parsing.

@@ -1,6 +1,6 @@
 SUMMARY = "Puts OCI images into root filesystems, makes them, fetches them"
-DESCRIPTION = "The tool that does the work of the classes of this layer."
-HOMEPAGE = "https://example.org/vcontainer"
+DESCRIPTION = "The tool that does the work of the classes of this layer: it writes the stores of engines as data, and builds and \
+fetches images."
 SECTION = "devel"
 # The project is under MIT or Apache-2.0, as you like; series disagree about how to write that.
 LICENSE = "MIT"
@@ -11,4 +11,4 @@ VCONTAINER_PREBUILT ?= ""
 
 require ${@'vcontainer-prebuilt.inc' if d.getVar('VCONTAINER_PREBUILT') else 'vcontainer-cargo.inc'}
 
-inherit native
+inherit_defer native

@@ -1,21 +1,20 @@
 SUMMARY = "vdkr and vpdmn with what they boot, for machines without this build"
 DESCRIPTION = "Makes vcontainer-standalone.sh, which unpacks itself, and the same as vcontainer-standalone.tar.xz. QEMU is the \
 machine's own."
-HOMEPAGE = "https://example.org/vcontainer"
 SECTION = "devel"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
+
+# A program that was compiled in this build starts by the build's own loader (uninative): patchelf gives it the machine's.
+DEPENDS = "${@'' if d.getVar('VCONTAINER_PREBUILT') else 'patchelf-native'} vcontainer-native xz-native"
 
 SRC_URI = "file://install.sh file://init-env.sh"
 
 inherit nopackages container-common deploy
 
-DEPENDS += "vcontainer-native xz-native"
-INHIBIT_DEFAULT_DEPS = "1"
 S = "${UNPACKDIR}"
+INHIBIT_DEFAULT_DEPS = "1"
 
-# A program that was compiled in this build starts by the build's own loader (uninative): it gets the machine's.
-DEPENDS += "${@'' if d.getVar('VCONTAINER_PREBUILT') else 'patchelf-native'}"
 TARBALL_LOADER = "${@{'x86_64': '/lib64/ld-linux-x86-64.so.2', 'aarch64': '/lib/ld-linux-aarch64.so.1'}.get(d.getVar('BUILD_ARCH'), '')}"
 # Its content counts, by vcontainer-native.
 VCONTAINER_PREBUILT ?= ""
