@@ -23,6 +23,11 @@ VCONTAINER_PREBUILT[vardepvalue] = "prebuilt"
 # Those whose guests VCONTAINER_GUEST_DIR has.
 VCONTAINER_ARCHITECTURES ?= "x86_64 aarch64"
 
+def tarball_manifests(d):
+    guests = ["${VCONTAINER_GUEST_DIR}/%s/%s/manifest.json" % (tool, arch)
+              for tool in ("vdkr", "vpdmn") for arch in d.getVar("VCONTAINER_ARCHITECTURES").split()]
+    return " ".join("%s:%s" % (path, os.path.exists(path)) for path in map(d.expand, guests))
+
 SDK_DEPLOY ?= "${DEPLOY_DIR}/sdk"
 TARBALL_NAME = "vcontainer-standalone"
 TARBALL_TREE = "${B}/${TARBALL_NAME}"
@@ -58,7 +63,9 @@ do_compile() {
     chmod 0755 ${B}/${TARBALL_NAME}.sh
 }
 do_compile[cleandirs] = "${B}"
-do_compile[vardeps] += "VCONTAINER_GUEST_DIR VCONTAINER_ARCHITECTURES"
+# Manifests have the digests of all files beside them.
+do_compile[file-checksums] += "${@tarball_manifests(d)}"
+do_compile[vardeps] += "VCONTAINER_ARCHITECTURES"
 
 do_deploy() {
     install -m 0644 ${B}/${TARBALL_NAME}.tar.xz ${DEPLOYDIR}/
