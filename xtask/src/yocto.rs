@@ -8,7 +8,7 @@ use e2e::{cache, guest};
 use vcontainer_guest::{Arch, Engine};
 
 /// What the tests are run with.
-const PYTHON_PACKAGES: &[&str] = &["oelint-adv==9.11.2", "pytest==9.2.0", "pytest-xdist==3.8.0"];
+const PYTHON_PACKAGES: &[&str] = &["kas==5.5", "oelint-adv==9.11.2", "pytest==9.2.0", "pytest-xdist==3.8.0"];
 
 /// How many tests passed, failed and were skipped, and why those were.
 #[derive(Debug, Default, PartialEq)]
