@@ -11,7 +11,7 @@ demo: ## bundle two aarch64 images into a Debian arm64 root filesystem and run t
 test: ## set up what the tests need and run every test (engine tests need root; skipped by name without it)
 	@$(XTASK) test
 
-test-long: ## kill machines at fifty random moments and look for what is lost (ten minutes and more)
+test-long: ## kill machines at fifty random moments, and run all suites of vdkr and vpdmn (half an hour)
 	@$(XTASK) test-long
 
 test-yocto: ## build images with the openembedded-core in OECORE_DIR=… (skipped without it)

@@ -10,7 +10,12 @@ use crate::process::Command;
 use crate::{cache, tool};
 
 /// What the tests need besides Python itself.
-const PACKAGES: &[&str] = &["pytest==9.2.0", "pytest-xdist==3.8.0"];
+const PACKAGES: &[&str] = &[
+    "kas==5.5",
+    "oelint-adv==9.11.2",
+    "pytest==9.2.0",
+    "pytest-xdist==3.8.0",
+];
 
 /// The variable with the directory in which slow tests leave the images that they have built, for engines to judge.
 pub const IMAGES: &str = "VCONTAINER_YOCTO_IMAGES";

@@ -13,13 +13,13 @@ CONTAINER_BUNDLE_DEPLOY ?= ""
 # Remote containers whose licences somebody has looked at: references, with or without their tag, or *.
 CONTAINER_FLAGS_ACCEPTED ?= ""
 
+SUMMARY ??= "Containers: ${CONTAINER_BUNDLES}"
 # What is in containers has licences of its own.
 LICENSE ??= "CLOSED"
-SUMMARY ??= "Containers: ${CONTAINER_BUNDLES}"
 
+S = "${UNPACKDIR}"
 INHIBIT_DEFAULT_DEPS = "1"
 PACKAGE_ARCH = "${MACHINE_ARCH}"
-S = "${UNPACKDIR}"
 # do_compile empties it: not what has been unpacked.
 B = "${WORKDIR}/build"
 
@@ -33,6 +33,7 @@ SYSROOT_DIRS = ""
 PACKAGE_WRITE_DEPS += "vcontainer-native"
 
 PACKAGES = "${PN}"
+# nooelint: oelint.var.filesoverride - nothing else is in the package
 FILES:${PN} = "${datadir}/container-bundles"
 
 # Flags are in no signature: here they are as one text, set while parsing.

@@ -43,6 +43,7 @@ def oci_subarch(d):
 
 # What machines want of their images is nothing that containers need. A recipe that names oci itself is left alone.
 IMAGE_FSTYPES := "${@d.getVar('IMAGE_FSTYPES') if 'oci' in (d.getVar('IMAGE_FSTYPES') or '').split() else 'oci'}"
+# nooelint: oelint.vars.specific - the type of an image
 IMAGE_TYPEDEP:oci = ""
 ROOTFS_BOOTSTRAP_INSTALL = ""
 EXTRA_IMAGEDEPENDS = ""
@@ -68,6 +69,7 @@ OCI_VARS = "OCI_IMAGE_AUTHOR_EMAIL OCI_IMAGE_TAG OCI_IMAGE_RUNTIME_UID OCI_IMAGE
     OCI_BASE_IMAGE OCI_BASE_IMAGE_TAG OCI_LAYER_MODE OCI_LAYERS IMAGE_PKGTYPE TUNE_PKGARCH MACHINE"
 
 # The image is made by a function of Python, before this.
+# nooelint: oelint.vars.specific - the type of an image
 IMAGE_CMD:oci = ":"
 
 python oci_build_image() {

@@ -15,7 +15,7 @@ def text() -> str:
         fields = dict(re.findall(r'^(name|version|source|checksum) = "(.*)"$', block, re.MULTILINE))
         if fields.get("source", "").startswith("registry+"):
             crates.append((fields["name"], fields["version"], fields["checksum"]))
-    lines = ["# Made by scripts/update-crates.py out of Cargo.lock.", "SRC_URI += \" \\"]
+    lines = ["# Made by scripts/update-crates.py out of Cargo.lock.", "SRC_URI += \"\\"]
     lines += ["    crate://crates.io/%s/%s \\" % crate[:2] for crate in crates]
     lines += ['"'] + ['SRC_URI[%s-%s.sha256sum] = "%s"' % crate for crate in crates]
     return "\n".join(lines) + "\n"

@@ -49,7 +49,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "test-long",
-        summary: "machines killed at fifty random moments; further words go to the test",
+        summary: "machines killed at fifty random moments (words go to that test), all suites of vdkr and vpdmn",
         run: test::long,
     },
     Task {

@@ -67,7 +67,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
 /// How many machines, supervisors and clients the long run kills, unless `VCONTAINER_ROUNDS` says otherwise.
 const ROUNDS: &str = "50";
 
-/// `cargo xtask test-long`: kills at random moments, more of them than `test` has time for.
+/// `cargo xtask test-long`: what `test` has no time for: kills at random moments, more of them; the layer's suites of
+/// `vdkr` and `vpdmn`, whole. Words choose among the kills, and nothing else is run then.
 pub(crate) fn long(arguments: &[String]) -> Result<()> {
     setup::run(&[])?;
     agent::run(&[])?;
@@ -85,7 +86,11 @@ pub(crate) fn long(arguments: &[String]) -> Result<()> {
         ])
         .args(arguments)
         .env("VCONTAINER_ROUNDS", rounds)
-        .run()
+        .run()?;
+    if arguments.is_empty() {
+        yocto::machines()?;
+    }
+    Ok(())
 }
 
 /// Sums of all test binaries, read from what they print.

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use e2e::machine::scratch_directory;
 use e2e::process::Command;
-use e2e::yocto;
+use e2e::{cache, guest, yocto};
+use vcontainer_guest::{Arch, Engine};
 
 /// How many tests passed, failed and were skipped, and why those were.
 #[derive(Debug, Default, PartialEq)]
@@ -21,7 +22,18 @@ pub(crate) struct Counts {
 /// # Errors
 /// Python's packages cannot be installed, or pytest cannot be started. Tests that fail are counted.
 pub(crate) fn test() -> Result<Counts> {
-    pytest(&["-k", "not slow"])
+    in_machines(Arch::Aarch64, &["-k", "not slow", "-m", "not machine or core"])
+}
+
+/// The suites of `vdkr` and `vpdmn`, whole, in machines of each architecture: a quarter of an hour.
+///
+/// # Errors
+/// As [`test`]; tests that fail are an error.
+pub(crate) fn machines() -> Result<()> {
+    for arch in Arch::ALL {
+        judge(&in_machines(arch, &["-m", "machine"])?)?;
+    }
+    Ok(())
 }
 
 /// `cargo xtask test-yocto`: builds with the openembedded-core that `OECORE_DIR` names.
@@ -32,12 +44,27 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         );
         return Ok(());
     }
-    let words: Vec<&str> = ["-k", "slow"]
+    let words: Vec<&str> = ["-k", "slow", "-m", "not machine"]
         .into_iter()
         .chain(arguments.iter().map(String::as_str))
         .collect();
     let images = scratch_directory()?;
-    let counts = pytest_with(&words, Some(images.path()))?;
+    let counts = pytest(command()?.env(yocto::IMAGES, images.path()), &words)?;
+    engines_take(images.path())?;
+    judge(&counts)
+}
+
+/// What real engines say of images that have been built.
+fn engines_take(images: &Path) -> Result<()> {
+    Command::new("cargo")
+        .args(["test", "--quiet", "--package", "e2e", "--test", "yocto"])
+        .args(["--", "engines_take::"])
+        .env(yocto::IMAGES, images)
+        .run()
+}
+
+/// Says what has been counted, and whether that is good.
+fn judge(counts: &Counts) -> Result<()> {
     for reason in &counts.reasons {
         println!("skipped: {reason}");
     }
@@ -45,36 +72,28 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         "{} passed, {} failed, {} skipped",
         counts.passed, counts.failed, counts.skipped
     );
-    // What real engines say of the images.
-    Command::new("cargo")
-        .args([
-            "test",
-            "--quiet",
-            "--package",
-            "e2e",
-            "--test",
-            "yocto",
-            "--",
-            "engines_take::",
-        ])
-        .env(yocto::IMAGES, images.path())
-        .run()?;
     if counts.failed > 0 {
         bail!("tests of the Yocto layer failed");
     }
     Ok(())
 }
 
-fn pytest(words: &[&str]) -> Result<Counts> {
-    pytest_with(words, None)
+fn command() -> Result<Command> {
+    yocto::in_layer(Command::new(yocto::python()?))
 }
 
-/// Runs tests, which leave images in a directory if there is one.
-fn pytest_with(words: &[&str], images: Option<&Path>) -> Result<Counts> {
-    let mut command = yocto::in_layer(Command::new(yocto::python()?))?;
-    if let Some(images) = images {
-        command = command.env(yocto::IMAGES, images);
+/// Runs tests; suites that start machines have those of this architecture.
+fn in_machines(arch: Arch, words: &[&str]) -> Result<Counts> {
+    // Machines that have booted once are kept for the next run.
+    let mut command = command()?.env("XDG_CACHE_HOME", cache::directory()?.join("yocto/machines"));
+    for engine in Engine::ALL {
+        let variable = format!("{}_BLOB_DIR", engine.tool().to_uppercase());
+        command = command.env(&variable, guest::guest_files(engine, arch)?);
     }
+    pytest(command, &[words, &["--arch", arch.name()]].concat())
+}
+
+fn pytest(command: Command, words: &[&str]) -> Result<Counts> {
     let outcome = command
         .args([
             "-m",
@@ -85,6 +104,8 @@ fn pytest_with(words: &[&str], images: Option<&Path>) -> Result<Counts> {
             "no:cacheprovider",
             "-n",
             "2",
+            "--dist",
+            "loadgroup",
             "tests",
         ])
         .args(words)

@@ -2,8 +2,8 @@
 
 `entries` and `layers` parse variables and know nothing of BitBake, nor does `archive`, which is what `fetcher` keeps in DL_DIR.
 `packages` is the only module that touches oe-core's package managers. `tool` is the only one that writes command lines of the
-tool. `image` and `bundle` put them together.
+tool. `image`, `bundle` and `multiarch` put them together.
 """
 
 # BitBake loads these with the package and follows the functions that classes call, for signatures.
-BBIMPORTS = ["entries", "layers", "packages", "tool", "archive", "fetcher", "image", "bundle"]
+BBIMPORTS = ["entries", "layers", "packages", "tool", "archive", "fetcher", "image", "bundle", "multiarch"]

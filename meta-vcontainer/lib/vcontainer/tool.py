@@ -86,6 +86,11 @@ def build(config: str, name: str, output: str, layout: str, options: List[str], 
     run(words + options + [name], settings, directory, wanted)
 
 
+def index(name: str, layouts: List[str], output: str, layout: str, settings: Dict[str, str]) -> None:
+    """Makes one image `name` of layouts for a platform each, as the directory `layout` in `output`. Raises ToolError."""
+    run(["oci", "index", "--quiet", "--output", output, "--layout-name", layout, name] + layouts, settings)
+
+
 def fetch_blobs(reference: str, arch: str, cache: str, settings: Dict[str, str]) -> None:
     """Fetches the blobs of a remote image by its digest, for one architecture, into a cache. Raises ToolError.
 

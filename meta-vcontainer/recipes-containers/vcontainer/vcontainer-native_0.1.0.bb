@@ -1,14 +1,8 @@
-SUMMARY = "Puts OCI images into root filesystems, makes them, fetches them"
-DESCRIPTION = "The tool that does the work of the classes of this layer."
-HOMEPAGE = "https://example.org/vcontainer"
-SECTION = "devel"
-# The project is under MIT or Apache-2.0, as you like; series disagree about how to write that.
-LICENSE = "MIT"
-LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
+require vcontainer-tool.inc
 
 # A program that is there already, in place of one that is compiled.
 VCONTAINER_PREBUILT ?= ""
 
 require ${@'vcontainer-prebuilt.inc' if d.getVar('VCONTAINER_PREBUILT') else 'vcontainer-cargo.inc'}
 
-inherit native
+inherit_defer native

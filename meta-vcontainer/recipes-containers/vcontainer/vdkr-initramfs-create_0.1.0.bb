@@ -1,5 +1,4 @@
 SUMMARY = "What the machines of vdkr boot, with Docker in them"
-HOMEPAGE = "https://example.org/vcontainer"
 SECTION = "devel"
 # The project is under MIT or Apache-2.0, as you like; series disagree about how to write that.
 LICENSE = "MIT"

@@ -1,6 +1,5 @@
 SUMMARY = "Prints a line every few seconds"
 DESCRIPTION = "Shows that a container that starts at boot runs: what it prints is in the journal."
-HOMEPAGE = "https://example.org/vcontainer"
 SECTION = "examples"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"

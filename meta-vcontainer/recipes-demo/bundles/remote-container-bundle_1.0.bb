@@ -1,5 +1,4 @@
 SUMMARY = "A container of a registry as a package"
-HOMEPAGE = "https://example.org/vcontainer"
 SECTION = "examples"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"

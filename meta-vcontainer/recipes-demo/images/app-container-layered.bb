@@ -1,5 +1,4 @@
 SUMMARY = "An application in a layer on top of container-base"
-HOMEPAGE = "https://example.org/vcontainer"
 SECTION = "examples"
 LICENSE = "MIT"
 

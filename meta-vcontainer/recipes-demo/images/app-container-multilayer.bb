@@ -1,5 +1,4 @@
 SUMMARY = "An application, its shell and its base in a layer each"
-HOMEPAGE = "https://example.org/vcontainer"
 SECTION = "examples"
 LICENSE = "MIT"
 

@@ -1,5 +1,4 @@
 SUMMARY = "An application in one layer"
-HOMEPAGE = "https://example.org/vcontainer"
 SECTION = "examples"
 LICENSE = "MIT"
 

@@ -1,5 +1,4 @@
 SUMMARY = "A container that prints a line every few seconds"
-HOMEPAGE = "https://example.org/vcontainer"
 SECTION = "examples"
 LICENSE = "MIT"
 

@@ -1,5 +1,4 @@
 SUMMARY = "A shell and what it needs, as a container and as a base for others"
-HOMEPAGE = "https://example.org/vcontainer"
 SECTION = "examples"
 LICENSE = "MIT"
 

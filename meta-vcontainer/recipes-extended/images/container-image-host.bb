@@ -1,7 +1,6 @@
 SUMMARY = "A host for containers"
 DESCRIPTION = "An image with the containers of BUNDLED_CONTAINERS and of installed bundle packages. The engines come with \
 meta-virtualization (see dynamic-layers)."
-HOMEPAGE = "https://example.org/vcontainer"
 SECTION = "images"
 LICENSE = "MIT"
 

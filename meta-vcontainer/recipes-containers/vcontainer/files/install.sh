@@ -1,5 +1,5 @@
 #!/bin/sh
-# Unpacks vdkr and vpdmn. Options: -d DIR (where to), -y (no questions).
+# Unpacks vdkr and vpdmn. Options: -d DIR (where to), -y (no questions). No root is needed where DIR may be written.
 set -eu
 directory=/opt/vcontainer
 yes=
@@ -10,15 +10,26 @@ while getopts d:yh option; do
         *) echo "usage: $0 [-d DIR] [-y]"; exit 2 ;;
     esac
 done
-command -v xz > /dev/null || { echo "error: xz is not installed" >&2; exit 1; }
+fail() {
+    echo "error: $1" >&2
+    exit 1
+}
+command -v xz > /dev/null || fail "cannot unpack: xz is not installed"
 if [ -z "$yes" ]; then
-    printf 'Install into %s? [Y/n] ' "$directory"
+    default=y choice=Y/n
+    if [ -e "$directory/init-env.sh" ]; then
+        default=n choice=y/N
+        printf '%s has an installation. ' "$directory"
+    fi
+    printf 'Install into %s? [%s] ' "$directory" "$choice"
     read -r answer
-    case $answer in n* | N*) exit 1 ;; esac
+    case ${answer:-$default} in y* | Y*) ;; *) exit 1 ;; esac
 fi
-mkdir -p "$directory" || { echo "error: $directory cannot be written: name another place by -d" >&2; exit 1; }
+mkdir -p "$directory" && [ -w "$directory" ] || fail "cannot write into $directory: name another place by -d, or be root"
+directory=$(cd "$directory" && pwd)
 start=$(awk '/^__ARCHIVE__$/ { print NR + 1; exit }' "$0")
-tail -n "+$start" "$0" | tar -C "$directory" --strip-components=1 -xJf -
+tail -n "+$start" "$0" | tar -C "$directory" --strip-components=1 --no-same-owner -xJf -
+"$directory/vdkr" --version > /dev/null || fail "$directory/vdkr does not run on this machine ($(uname -m)): what the archive was made on has to be like it"
 echo "Installed. In each shell: source $directory/init-env.sh"
 exit 0
 __ARCHIVE__

@@ -1,0 +1,1 @@
+# Tests compile nothing.

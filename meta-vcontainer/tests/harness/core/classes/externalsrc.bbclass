@@ -1,0 +1,1 @@
+# Nor do they need what would be compiled.

@@ -1,0 +1,2 @@
+# Parsed only.
+PACKAGES = ""
