@@ -70,6 +70,6 @@ do_deploy[vardeps] += "CONTAINER_BUNDLES"
 python () {
     vcontainer.bundle.prepare_bundle(d)
     vcontainer.fetcher.prepare(d)
-    if bb.utils.to_boolean(d.getVar("CONTAINER_BUNDLE_DEPLOY"), False):
+    if vcontainer.bundle.switch(d, "CONTAINER_BUNDLE_DEPLOY"):
         bb.build.addtask("do_deploy", "do_build", "do_compile", d)
 }

@@ -42,7 +42,16 @@ def oci_subarch(d):
     return "v7"
 
 # What machines want of their images is nothing that containers need. A recipe that names oci itself is left alone.
+OCI_FOREIGN_FSTYPES := "${@vcontainer.image.foreign_types(d)}"
 IMAGE_FSTYPES := "${@d.getVar('IMAGE_FSTYPES') if 'oci' in (d.getVar('IMAGE_FSTYPES') or '').split() else 'oci'}"
+
+# Before anonymous functions of image.bbclass make tasks of the types.
+python oci_own_types() {
+    vcontainer.image.drop_foreign_types(d)
+}
+addhandler oci_own_types
+oci_own_types[eventmask] = "bb.event.RecipePreFinalise"
+
 # nooelint: oelint.vars.specific - the type of an image
 IMAGE_TYPEDEP:oci = ""
 ROOTFS_BOOTSTRAP_INSTALL = ""

@@ -32,6 +32,13 @@ def test_a_missing_container_says_what_to_do(build):
     assert str(build.deploy / "vendor-image-latest-oci") in output
 
 
+def test_a_missing_engine_says_which_variable_to_set(build):
+    build.recipe("host", HOST.replace('VCONTAINER_TARGET_CHECK = "0"', 'BUNDLED_CONTAINERS = "container-base:docker"'))
+    output = build.bitbake("host", fails=True)
+    assert "Docker is not installed in the root filesystem" in output
+    assert 'VCONTAINER_TARGET_CHECK = "0"' in output and "--no-target-check" not in output
+
+
 def test_service_files(build):
     build.write("meta-test/recipes/files/myapp.service",
                 "[Service]\nExecStart=/usr/bin/docker run container-base:latest\n[Install]\nWantedBy=multi-user.target\n")

@@ -69,11 +69,24 @@ def test_wrong_entries_end_the_parsing(new_build, value, says):
     assert says in str(error.value)
 
 
+@pytest.mark.parametrize("setting,says", [
+    ('VCONTAINER_TARGET_CHECK = "maybe"', "host: VCONTAINER_TARGET_CHECK: `maybe` is neither on nor off"),
+    ('VCONTAINER_DOCKER_STORE = "btrfs"', "host: VCONTAINER_DOCKER_STORE: `btrfs` is not a store of Docker: write overlay2 or containerd"),
+])
+def test_wrong_settings_end_the_parsing(new_build, setting, says):
+    with pytest.raises(ParseError) as error:
+        parse(new_build, conf='BUNDLED_CONTAINERS = "a:docker"\n' + setting)
+    assert says in str(error.value)
+    parse(new_build, conf=setting)
+
+
 def test_containers_do_not_bundle_themselves(new_build):
     build = new_build(conf='BUNDLED_CONTAINERS = "container-base:docker other:docker"')
     build.recipe("container-base", HOST)
     build.recipe("initrd", HOST + 'INITRAMFS_IMAGE = "initrd"\n')
-    for name in ("container-base", "initrd"):
+    # That of a live image: nothing in its recipe says who boots it.
+    build.recipe("live-initrd", HOST + 'INITRAMFS_FSTYPES = "tar"\nIMAGE_FSTYPES = "${INITRAMFS_FSTYPES}"\n')
+    for name in ("container-base", "initrd", "live-initrd"):
         assert "other:do_image_complete" not in build.parse(name).words("do_rootfs", "depends")
 
 
@@ -141,5 +154,7 @@ def test_runtime_of_a_bundle(new_build):
     assert parse(new_build, text, 'CONTAINER_PROFILE = "podman"')["CONTAINER_BUNDLE_RUNTIME"] == "podman"
     with pytest.raises(ParseError, match="host: CONTAINER_BUNDLE_RUNTIME: `lxc` is not a runtime"):
         parse(new_build, text, 'CONTAINER_BUNDLE_RUNTIME = "lxc"')
+    with pytest.raises(ParseError, match="host: CONTAINER_BUNDLE_DEPLOY: `perhaps` is neither on nor off"):
+        parse(new_build, text, 'CONTAINER_BUNDLE_DEPLOY = "perhaps"')
     deployed = parse(new_build, text, 'CONTAINER_BUNDLE_DEPLOY = "1"')
     assert "do_deploy" in deployed.tasks()

@@ -33,6 +33,26 @@ def test_types_and_dependencies_by_default(new_build):
     assert other["IMAGE_FSTYPES"] == "oci tar"
 
 
+@pytest.mark.parametrize("conf", [
+    'IMAGE_FSTYPES = "wic ext4"', 'IMAGE_FSTYPES += "wic"', 'IMAGE_FSTYPES:append = " wic"', 'IMAGE_FSTYPES:qemux86-64 = "wic.gz"',
+    'IMAGE_FSTYPES = "ext4"\nIMAGE_FSTYPES:append:qemux86-64 = " wic"',
+])
+def test_types_of_machines_are_not_those_of_containers(new_build, conf):
+    assert parse(new_build, "inherit image image-oci\n", conf)["IMAGE_FSTYPES"] == "oci"
+    image = parse(new_build, 'inherit image image-oci\nIMAGE_FSTYPES = "oci tar"\nIMAGE_FSTYPES:append = " ext4"\n', conf)
+    assert image["IMAGE_FSTYPES"] == "oci tar ext4"
+    assert "do_image_wic" not in image.tasks()
+
+
+@pytest.mark.parametrize("conf,types", [
+    ('IMAGE_FSTYPES:pn-img = "tar oci"', "tar oci"),
+    ('IMAGE_FSTYPES:append:pn-img = " oci"', "tar ext4 oci"),
+])
+def test_types_that_the_configuration_gives_a_container(new_build, conf, types):
+    found = parse(new_build, "inherit image image-oci\n", conf)["IMAGE_FSTYPES"].split()
+    assert list(dict.fromkeys(found)) == types.split()
+
+
 @pytest.mark.parametrize("machine,arch", [("qemux86-64", "amd64"), ("qemuarm64", "arm64"), ("qemuriscv64", "riscv64")])
 def test_architectures(new_build, machine, arch):
     assert parse(new_build, "inherit image image-oci\n", machine=machine)["OCI_IMAGE_ARCH"] == arch
@@ -61,6 +81,10 @@ def test_bases(new_build):
     ('OCI_LAYER_MODE = "many"', "img: OCI_LAYER_MODE: `many` is not a mode"),
     ('OCI_LAYER_MODE = "multi"\nOCI_LAYERS = "base:packages"', "layer `base:packages`: it has too few fields"),
     ('OCI_LAYER_MODE = "multi"\nOCI_LAYERS = "a:dirs:/a"', "`dirs` is no type of layer"),
+    ('OCI_BASE_IMAGE = "alpine:3.19"', 'CONTAINER_BUNDLES = "docker.io/library/alpine:3.19"'),
+    ('OCI_IMAGE_LABELS = "vendor"', "img: OCI_IMAGE_LABELS: `vendor` is no NAME=VALUE"),
+    ('OCI_IMAGE_ENV_VARS = "A"', "img: OCI_IMAGE_ENV_VARS: `A` is no NAME=VALUE"),
+    ("OCI_IMAGE_CMD = \"sh -c 'x\"", "img: OCI_IMAGE_CMD: No closing quotation in `sh -c 'x`"),
     ('OCI_IMAGE_TAR_OUTPUT = "perhaps"', "img: OCI_IMAGE_TAR_OUTPUT: `perhaps` is neither on nor off"),
 ])
 def test_what_is_wrong_is_named(new_build, text, says):

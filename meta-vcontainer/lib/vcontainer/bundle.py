@@ -26,6 +26,16 @@ def fatal(d, variable: str, problem: str) -> None:
     bb.fatal("%s: %s: %s" % (d.getVar("PN"), variable, problem))
 
 
+def switch(d, variable: str) -> bool:
+    """A variable that is on or off; another value is fatal. Empty is off."""
+    value = d.getVar(variable) or ""
+    try:
+        return bb.utils.to_boolean(value, False)
+    except ValueError:
+        fatal(d, variable, '`%s` is neither on nor off: write "1" or "0"' % value)
+        return False
+
+
 def parsed(d, variable: str) -> List[entries.Entry]:
     """The entries of a variable; wrong ones are fatal."""
     try:
@@ -50,7 +60,7 @@ def service_files(d, found: List[entries.Entry], expand: bool = True) -> Dict[st
     for entry in found:
         names = (entry.source, entries.key(entry.source), entries.image_of(entry).rpartition(":")[0])
         for name in names:
-            if name in flags:
+            if flags.get(name):
                 files[entry.source] = d.getVarFlag("CONTAINER_SERVICE_FILE", name, expand)
                 break
     return files
@@ -83,6 +93,9 @@ def is_host(d) -> bool:
     """Whether BUNDLED_CONTAINERS is meant for this recipe: not for containers, and not for what boots the host."""
     if bb.data.inherits_class("image-oci", d) or d.getVar("PN") == d.getVar("INITRAMFS_IMAGE"):
         return False
+    # Live images and others name theirs where it does not see it.
+    if "${INITRAMFS_FSTYPES}" in (d.getVar("IMAGE_FSTYPES", False) or ""):
+        return False
     own = {entries.recipe(entry.source) for entry in parsed(d, "BUNDLED_CONTAINERS")}
     return d.getVar("PN") not in own
 
@@ -102,12 +115,20 @@ def prepare_host(d) -> None:
                   " of a recipe with `inherit container-bundle`, and its package into IMAGE_INSTALL" % (entry.text, entry.source))
         if not entry.external:
             depends.append("%s:do_image_complete" % entries.recipe(entry.source))
+    _check_settings(d)
     d.setVar("CONTAINER_SERVICE_FILE_MAP", service_map(d, "BUNDLED_CONTAINERS"))
     if order_import(d, "do_rootfs", {runtime_of(d, entry, "CONTAINER_DEFAULT_RUNTIME") for entry in found}):
         depends.append(QEMU + ":do_populate_sysroot")
     d.appendVarFlag("do_rootfs", "depends", " " + " ".join(dict.fromkeys(depends)))
     d.appendVarFlag("do_rootfs", "vardeps", " vcontainer_bundle_containers " + d.getVar("VCONTAINER_BUNDLE_VARS"))
     order_service_files(d, "do_rootfs", found)
+
+
+def _check_settings(d) -> None:
+    switch(d, "VCONTAINER_TARGET_CHECK")
+    store = d.getVar("VCONTAINER_DOCKER_STORE")
+    if store and store not in tool.DOCKER_STORES:
+        fatal(d, "VCONTAINER_DOCKER_STORE", "`%s` is not a store of Docker: write %s" % (store, " or ".join(tool.DOCKER_STORES)))
 
 
 def order_import(d, task: str, runtimes: Set[str]) -> bool:
@@ -233,7 +254,7 @@ def _package_container(base: str, package: str, runtime: str, entry: entries.Ent
 
 def _options(d) -> List[str]:
     options = ["--temp-dir", d.getVar("T")]
-    if not bb.utils.to_boolean(d.getVar("VCONTAINER_TARGET_CHECK"), True):
+    if not switch(d, "VCONTAINER_TARGET_CHECK"):
         options.append("--no-target-check")
     if d.getVar("VCONTAINER_DOCKER_STORE"):
         options += ["--docker-store", d.getVar("VCONTAINER_DOCKER_STORE")]

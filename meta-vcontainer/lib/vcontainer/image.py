@@ -1,6 +1,7 @@
 """OCI images: what image-oci reads from variables, and the order of work of its task."""
 
 import os
+import re
 import shlex
 from typing import Dict, List
 
@@ -8,7 +9,7 @@ import bb
 import bb.parse
 
 from . import entries, layers, packages, tool
-from .bundle import fatal, settings
+from .bundle import fatal, settings, switch
 
 MODES = ("single", "multi")
 
@@ -30,7 +31,29 @@ def base_kind(base: str) -> str:
         return ""
     if base.startswith("/"):
         return "path"
-    return "remote" if "/" in base or "." in base.split(":")[0] else "recipe"
+    return "remote" if re.search("[/.:@]", base) else "recipe"
+
+
+def foreign_types(d) -> str:
+    """What appends and overrides of the configuration make of IMAGE_FSTYPES, asked before the recipe has said anything. Empty when
+    they name oci: then they are meant for this recipe."""
+    every = (d.getVar("IMAGE_FSTYPES") or "").split()
+    plain = _plain_types(d)
+    return "" if "oci" in every else " ".join(name for name in every if name not in plain)
+
+
+def _plain_types(d) -> List[str]:
+    """IMAGE_FSTYPES without appends and overrides."""
+    return d.expand(d.getVar("IMAGE_FSTYPES", False, parsing=True) or "").split()
+
+
+def drop_foreign_types(d) -> None:
+    """Takes these types out of IMAGE_FSTYPES, which no assignment of the class can. What the recipe assigns stays."""
+    foreign = (d.getVar("OCI_FOREIGN_FSTYPES") or "").split()
+    if foreign:
+        own = _plain_types(d)
+        more = [name for name in (d.getVar("IMAGE_FSTYPES") or "").split() if name not in own + foreign]
+        d.setVar("IMAGE_FSTYPES", " ".join(own + more))
 
 
 def prepare(d) -> None:
@@ -62,6 +85,7 @@ def prepare(d) -> None:
     _prepare_base(d)
     for variable in ("OCI_IMAGE_TAR_OUTPUT", "OCI_LAYER_CACHE", "OCI_IMAGE_AUTO_LABELS"):
         switch(d, variable)
+    _texts(d)
 
 
 def _prepare_base(d) -> None:
@@ -78,16 +102,6 @@ def _prepare_base(d) -> None:
         fatal(d, "OCI_BASE_IMAGE", "`%s` is a remote image, which a recipe of its own fetches:\n\n    # %s_1.0.bb\n    inherit container-bundle\n"
               '    CONTAINER_BUNDLES = "%s"\n    CONTAINER_DIGESTS[%s] = "sha256:..."\n    CONTAINER_BUNDLE_DEPLOY = "1"\n\n'
               'and here: OCI_BASE_IMAGE = "%s"' % (base, name, full, entries.key(full), name))
-
-
-def switch(d, variable: str) -> bool:
-    """A variable that is on or off; another value is fatal. Empty is off."""
-    value = d.getVar(variable) or ""
-    try:
-        return bb.utils.to_boolean(value, False)
-    except ValueError:
-        fatal(d, variable, '`%s` is neither on nor off: write "1" or "0"' % value)
-        return False
 
 
 def words(d, variable: str) -> List[str]:
@@ -132,21 +146,26 @@ def description(d, found: List[layers.Layer], content_only: bool = False) -> str
         "layers": [layer.text for layer in found],
     }
     if not content_only:
-        labels = pairs(d, "OCI_IMAGE_LABELS")
-        if d.getVar("OCI_IMAGE_BUILD_DATE"):
-            labels.setdefault("org.opencontainers.image.created", d.getVar("OCI_IMAGE_BUILD_DATE"))
-        values.update({
-            "entrypoint": words(d, "OCI_IMAGE_ENTRYPOINT"),
-            "cmd": words(d, "OCI_IMAGE_ENTRYPOINT_ARGS") or words(d, "OCI_IMAGE_CMD"),
-            "user": d.getVar("OCI_IMAGE_RUNTIME_UID"),
-            "working-dir": d.getVar("OCI_IMAGE_WORKINGDIR"),
-            "stop-signal": d.getVar("OCI_IMAGE_STOPSIGNAL"),
-            "ports": words(d, "OCI_IMAGE_PORTS"),
-            "author": d.getVar("OCI_IMAGE_AUTHOR_EMAIL"),
-            "labels": labels,
-            "env": pairs(d, "OCI_IMAGE_ENV_VARS"),
-        })
+        values.update(_texts(d))
     return tool.toml(values)
+
+
+def _texts(d) -> Dict[str, object]:
+    """What an image.toml says besides the content; what cannot be split is fatal."""
+    labels = pairs(d, "OCI_IMAGE_LABELS")
+    if d.getVar("OCI_IMAGE_BUILD_DATE"):
+        labels.setdefault("org.opencontainers.image.created", d.getVar("OCI_IMAGE_BUILD_DATE"))
+    return {
+        "entrypoint": words(d, "OCI_IMAGE_ENTRYPOINT"),
+        "cmd": words(d, "OCI_IMAGE_ENTRYPOINT_ARGS") or words(d, "OCI_IMAGE_CMD"),
+        "user": d.getVar("OCI_IMAGE_RUNTIME_UID"),
+        "working-dir": d.getVar("OCI_IMAGE_WORKINGDIR"),
+        "stop-signal": d.getVar("OCI_IMAGE_STOPSIGNAL"),
+        "ports": words(d, "OCI_IMAGE_PORTS"),
+        "author": d.getVar("OCI_IMAGE_AUTHOR_EMAIL"),
+        "labels": labels,
+        "env": pairs(d, "OCI_IMAGE_ENV_VARS"),
+    }
 
 
 @bb.parse.vardepsexclude("TOPDIR")

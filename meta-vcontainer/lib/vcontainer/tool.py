@@ -9,6 +9,16 @@ from typing import Callable, Dict, List, Optional
 import bb
 
 TOOL = "vcontainer"
+DOCKER_STORES = ("overlay2", "containerd")
+
+# What the tool tells its users to write, and what those of the layer write instead.
+_OPTIONS = (
+    ("--no-target-check", 'VCONTAINER_TARGET_CHECK = "0"'),
+    ("--docker-store containerd", 'VCONTAINER_DOCKER_STORE = "containerd"'),
+    ("--docker-store overlay2", 'VCONTAINER_DOCKER_STORE = "overlay2"'),
+    ("--import native", 'VCONTAINER_IMPORT = "native"'),
+    ("--import vm", 'VCONTAINER_IMPORT = "vm"'),
+)
 
 _QUIET_ABOUT = ("OCI: Pre-installed",)
 
@@ -40,7 +50,7 @@ def run(words: List[str], settings: Optional[Dict[str, str]] = None, directory: 
             for line in child.stderr:
                 told = _tell(line.rstrip("\n"), told, wanted)
         if child.returncode != 0:
-            raise ToolError("\n".join(told) or "`%s %s` has failed (%d)" % (TOOL, words[0], child.returncode))
+            raise ToolError(_as_variables("\n".join(told)) or "`%s %s` has failed (%d)" % (TOOL, words[0], child.returncode))
         output.seek(0)
         return output.read().decode("utf-8", "replace")
 
@@ -50,10 +60,16 @@ def _tell(line: str, told: List[str], wanted: Optional[Callable[[str], bool]]) -
     if told or line.startswith("error: "):
         return told + [line[len("error: "):] if not told else line]
     if line.startswith("warning: "):
-        bb.warn(line[len("warning: "):])
+        bb.warn(_as_variables(line[len("warning: "):]))
     elif line and (wanted is None or wanted(line)):
         bb.note(line)
     return []
+
+
+def _as_variables(text: str) -> str:
+    for option, variable in _OPTIONS:
+        text = text.replace(option, variable)
+    return text
 
 
 def about_layers(line: str) -> bool:
