@@ -24,6 +24,12 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    folder = config.getoption("--poky-dir")
+    if folder and not (pathlib.Path(folder) / "meta/conf/bitbake.conf").is_file():
+        raise pytest.UsageError("--poky-dir: %s is no openembedded-core or poky: it has no meta/conf/bitbake.conf" % folder)
+    # Why tests are skipped is always told.
+    config.option.reportchars += "s"
+    config.addinivalue_line("markers", "xdist_group(name): these stay in one process (pytest-xdist with --dist loadgroup)")
     config.addinivalue_line("markers", "machine: starts machines of vdkr or vpdmn (--vdkr-dir)")
     config.addinivalue_line("markers", "core: the few of these that `cargo xtask test` runs")
     config.addinivalue_line("markers", "slow: builds with the real openembedded-core (--poky-dir), or starts one more machine")

@@ -18,6 +18,8 @@ class Part(NamedTuple):
     directory: str
 
 
+# Where the build is belongs into no signature.
+@bb.parse.vardepsexclude("TOPDIR")
 def parts(d) -> List[Part]:
     """The images of OCI_MULTIARCH_PLATFORMS; an architecture without its flags is fatal."""
     found = []

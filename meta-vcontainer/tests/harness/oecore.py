@@ -22,8 +22,6 @@ def obstacle(folder: Optional[str]) -> Optional[str]:
     """Why no such build can run here; None when one can."""
     if not folder:
         return "needs openembedded-core: --poky-dir DIR, or OECORE_DIR"
-    if not (pathlib.Path(folder) / "meta/conf/bitbake.conf").is_file():
-        return "%s has no meta/conf/bitbake.conf" % folder
     missing = sorted({package for program, package in PROGRAMS.items() if not shutil.which(program)})
     if missing:
         return "needs " + " ".join(missing)
