@@ -24,7 +24,7 @@ def test_checkout(tmp_path):
     try:
         importlib.metadata.version("kas")
     except importlib.metadata.PackageNotFoundError:
-        pytest.skip("needs kas: `pip install` the version that xtask/src/yocto.rs names")
+        pytest.skip("needs kas: `pip install` the version that e2e/src/yocto.rs names")
     # kas takes the folder of its file for the repository, unless git knows better.
     repository = tmp_path / "repository"
     repository.mkdir()

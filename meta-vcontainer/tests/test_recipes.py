@@ -23,7 +23,7 @@ def test_recipes_parse(new_build, machine, path):
 def test_the_linter_has_nothing_to_say():
     """oelint-adv with .oelint.cfg, which gives the reasons for what is switched off."""
     if not importlib.util.find_spec("oelint_adv"):
-        pytest.skip("needs oelint-adv: `pip install` the version that xtask/src/yocto.rs names")
+        pytest.skip("needs oelint-adv: `pip install` the version that e2e/src/yocto.rs names")
     patterns = ["recipes-*/**/*.bb", "recipes-*/**/*.inc", "dynamic-layers/**/*.bb*", "classes/*.bbclass", "conf/**/*.conf"]
     files = sorted(str(path.relative_to(setup.LAYER)) for pattern in patterns for path in setup.LAYER.glob(pattern))
     done = subprocess.run([sys.executable, "-m", "oelint_adv", *files], cwd=setup.LAYER, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
