@@ -13,9 +13,8 @@ CONTAINER_BUNDLE_DEPLOY ?= ""
 # Remote containers whose licences somebody has looked at: references, with or without their tag, or *.
 CONTAINER_FLAGS_ACCEPTED ?= ""
 
-SUMMARY ??= "Containers: ${CONTAINER_BUNDLES}"
 # What is in containers has licences of its own.
-LICENSE ??= "CLOSED"
+LICENSE ??= "LicenseRef-container-contents"
 
 S = "${UNPACKDIR}"
 INHIBIT_DEFAULT_DEPS = "1"

@@ -115,3 +115,6 @@ def test_beside_meta_virtualization(new_build, tmp_path, first):
     environment = build.bitbake("-e", "container-image-host")
     assert 'CONTAINER_HOST_ENGINES="docker"' in environment
     assert "\nFROM=" not in environment
+    build.package("podman", {"/usr/bin/podman": "podman"})
+    build.configure(build.conf + 'BUNDLED_CONTAINERS = "vendor:docker:external vendor:podman:external"\n')
+    assert 'CONTAINER_HOST_ENGINES="docker podman"' in build.bitbake("-e", "container-image-host")

@@ -10,6 +10,8 @@ import bb.parse
 from . import entries, fetcher, tool
 
 FOLDER = "container-bundles"
+# What the class says when the recipe says nothing.
+LICENSE = "LicenseRef-container-contents"
 # Where remote containers are unpacked, below UNPACKDIR.
 REMOTE = "remote-containers"
 MULTICONFIGS = {
@@ -51,6 +53,12 @@ def runtime_of(d, entry: entries.Entry, variable: str) -> str:
     if runtime not in entries.RUNTIMES:
         fatal(d, variable, "`%s` is not a runtime: write %s" % (runtime, " or ".join(entries.RUNTIMES)))
     return runtime
+
+
+def engines(d) -> List[str]:
+    """The default engine, and those of BUNDLED_CONTAINERS."""
+    named = {runtime_of(d, entry, "CONTAINER_DEFAULT_RUNTIME") for entry in parsed(d, "BUNDLED_CONTAINERS")}
+    return sorted(named | {d.getVar("CONTAINER_DEFAULT_RUNTIME")})
 
 
 def service_files(d, found: List[entries.Entry], expand: bool = True) -> Dict[str, str]:
@@ -293,8 +301,9 @@ def prepare_bundle(d) -> None:
     """The parse-time half of container-bundle: what is fetched, and what has to be there before containers are collected."""
     d.setVar("CONTAINER_SERVICE_FILE_MAP", service_map(d, "CONTAINER_BUNDLES"))
     found = parsed(d, "CONTAINER_BUNDLES")
-    if not (d.getVar("SRC_URI") or "").split() and not d.getVar("LIC_FILES_CHKSUM"):
-        # Recipes with files of their own need one. Licences of remote containers are not in the files that are fetched.
+    has_files = (d.getVar("SRC_URI") or "").split() and d.getVar("LICENSE") != LICENSE
+    if not has_files and not d.getVar("LIC_FILES_CHKSUM"):
+        # Recipes with files and a licence of their own need one. Licences of remote containers are not in the files that are fetched.
         d.setVar("ERROR_QA:remove", "license-checksum")
     for entry in found:
         if entry.remote:

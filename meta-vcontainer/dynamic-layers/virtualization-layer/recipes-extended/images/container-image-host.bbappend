@@ -1,2 +1,2 @@
-# The engines of what is bundled, by CONTAINER_PROFILE.
-CONTAINER_HOST_ENGINES ?= "${@'podman' if d.getVar('CONTAINER_PROFILE') == 'podman' else 'docker'}"
+# The engine of CONTAINER_PROFILE, which bundle packages are for if they name none, and those of what is bundled.
+CONTAINER_HOST_ENGINES ?= "${@' '.join(vcontainer.bundle.engines(d))}"
