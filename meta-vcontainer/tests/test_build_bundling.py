@@ -91,6 +91,17 @@ def test_remote_containers_without_digest(build):
     assert "skopeo inspect docker://docker.io/library/redis:7 | jq -r '.Digest'" in output
 
 
+@pytest.mark.parametrize("entry,flag,says", [
+    ("docker.io/library/redis:7", "sha512:" + "0" * 128, "CONTAINER_DIGESTS[docker.io_library_redis_7]: `sha512:"),
+    ("docker.io/library/redis:7@sha512:" + "0" * 128, "", "CONTAINER_BUNDLES: `sha512:"),
+])
+def test_digests_that_nothing_is_fetched_by(build, entry, flag, says):
+    flags = 'CONTAINER_DIGESTS[docker.io_library_redis_7] = "%s"\n' % flag if flag else ""
+    build.recipe("remote-bundle_1.0", 'inherit container-bundle\nCONTAINER_BUNDLES = "%s"\n%s' % (entry, flags))
+    output = build.bitbake("remote-bundle", fails=True)
+    assert "remote-bundle: " + says in output and "write sha256: and 64 hexadecimal digits" in output
+
+
 def test_remote_containers(new_build):
     """By a program that answers `fetch` with copies and passes everything else on: registries are the tool's own tests."""
     build = new_build(machine="qemuarm64")

@@ -1,5 +1,7 @@
 """container-cross-install and container-bundle through the real parser."""
 
+import os
+
 import pytest
 
 from harness.build import ParseError
@@ -158,3 +160,15 @@ def test_runtime_of_a_bundle(new_build):
         parse(new_build, text, 'CONTAINER_BUNDLE_DEPLOY = "perhaps"')
     deployed = parse(new_build, text, 'CONTAINER_BUNDLE_DEPLOY = "1"')
     assert "do_deploy" in deployed.tasks()
+
+
+def test_licences_of_bundles(new_build):
+    """The document's recipes have none: oe-core finds a file for what the class says, and asks for no checksums of it."""
+    build = new_build(conf='ERROR_QA = "license-checksum"\n')
+    text = 'inherit container-bundle\nCONTAINER_BUNDLES = "a"\nSRC_URI = "file://a.service"\n'
+    build.write("meta-test/recipes/plain.bb", text)
+    plain = build.parse("plain")
+    assert [place for place in plain["LICENSE_PATH"].split() if os.path.isfile(os.path.join(place, plain["LICENSE"]))]
+    build.write("meta-test/recipes/own.bb", 'LICENSE = "MIT"\n' + text)
+    assert plain["ERROR_QA"].split() == []
+    assert build.parse("own")["ERROR_QA"].split() == ["license-checksum"]

@@ -331,7 +331,8 @@ def check_remotes(d) -> None:
         key = entries.key(entry.source)
         _reference, digest = _pinned(d, entry)
         if digest and not entries.is_digest(digest):
-            fatal(d, "CONTAINER_DIGESTS[%s]" % key, "`%s` is not a digest: sha256: and 64 hexadecimal digits" % digest)
+            variable = "CONTAINER_BUNDLES" if "@" in entry.source else "CONTAINER_DIGESTS[%s]" % key
+            fatal(d, variable, "`%s` is not a digest: write sha256: and 64 hexadecimal digits" % digest)
         if not digest:
             known = sorted((d.getVarFlags("CONTAINER_DIGESTS") or {}).keys())
             fatal(d, "CONTAINER_BUNDLES", "entry `%s` has no digest. Add\n    CONTAINER_DIGESTS[%s] = \"sha256:...\"\nto the recipe; this prints"
@@ -390,13 +391,8 @@ def _collect_service(d, entry: entries.Entry, path: str, target: str) -> None:
 
 
 def copy_layout(source: str, target: str) -> None:
-    """Copies a layout with what its links lead to, blobs as second names where that works."""
-    for folder, directories, files in os.walk(os.path.realpath(source)):
-        directories.sort()
-        place = os.path.join(target, os.path.relpath(folder, os.path.realpath(source)))
-        bb.utils.mkdirhier(place)
-        for name in sorted(files):
-            shutil.copyfile(os.path.join(folder, name), os.path.join(place, name))
+    """Copies a layout with what its links lead to: contents, and nothing of owners and times. What is there already stays."""
+    shutil.copytree(source, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
 
 
 def deploy_bundle(d) -> None:

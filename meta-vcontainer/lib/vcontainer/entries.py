@@ -20,7 +20,7 @@ _REFERENCE = re.compile(
     r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?"
     r"(@(?P<digest>sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}))?\Z"
 )
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z|sha512:[0-9a-f]{128}\Z")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _VERSION = re.compile(r"latest\Z|[0-9]+\Z|v?[0-9]+\.[0-9]+(\.[0-9]+)?\Z")
 
 
@@ -80,7 +80,7 @@ def key(source: str) -> str:
 
 
 def is_digest(text: str) -> bool:
-    """Whether a text is a digest that can pin an image."""
+    """Whether a text is a digest by which images are fetched."""
     return _DIGEST.match(text) is not None
 
 

@@ -26,7 +26,6 @@ from . import archive, entries, tool
 TYPE = "docker"
 TOOL_RECIPE = "vcontainer-native:do_populate_sysroot"
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _ARCH = re.compile(r"[A-Za-z0-9_.-]+\Z")
 
 
@@ -53,13 +52,13 @@ class Docker(bb.fetch2.FetchMethod):
         name, tag = entries.name_and_tag(written)
         ud.layout = ud.parm.get("destsuffix") or "%s-%s-oci" % (name, tag)
         # Registry and tag are left out: the same content has the same name, wherever it comes from.
-        known = ud.digest.partition(":")[2] if _DIGEST.match(ud.digest) else "unpinned"
+        known = ud.digest.partition(":")[2] if entries.is_digest(ud.digest) else "unpinned"
         ud.localfile = "%s_%s_%s_%s.tar" % (TYPE, name, known, ud.arch)
         ud.mirrortarballs = [ud.localfile]
 
     def verify_donestamp(self, ud, d) -> bool:
         """Whether the file is there and whole. The first that BitBake asks, so a missing digest ends it here."""
-        if not _DIGEST.match(ud.digest):
+        if not entries.is_digest(ud.digest):
             raise bb.fetch2.FetchError("There is no digest (digest=%s), and what a tag stands for can change. Add ;digest=sha256:... to"
                                        " the URL. This prints it: skopeo inspect docker://%s | jq -r .Digest" % (
                                            ud.digest, ud.reference), ud.url)
