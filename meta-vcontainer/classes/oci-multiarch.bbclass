@@ -15,9 +15,8 @@ OCI_MULTIARCH_MACHINE[aarch64] ?= "qemuarm64"
 OCI_MULTIARCH_MACHINE[x86_64] ?= "qemux86-64"
 # Where it deploys, unless that is ${TOPDIR}/tmp-<multiconfig>/deploy/images/<machine>: OCI_MULTIARCH_DEPLOY[aarch64] = "/path"
 
-SUMMARY ??= "${OCI_MULTIARCH_RECIPE} for ${OCI_MULTIARCH_PLATFORMS}"
 # What is in containers has licences of its own.
-LICENSE ??= "CLOSED"
+LICENSE ??= "LicenseRef-container-contents"
 
 S = "${UNPACKDIR}"
 INHIBIT_DEFAULT_DEPS = "1"

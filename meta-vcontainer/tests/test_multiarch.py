@@ -89,7 +89,7 @@ def test_slow_index_of_two_multiconfigs(new_oe_build):
     (layer / "conf").mkdir(parents=True)
     (layer / "conf/layer.conf").write_text('BBFILES += "${LAYERDIR}/*.bb"\nBBFILE_COLLECTIONS += "both"\nBBFILE_PATTERN_both = "^${LAYERDIR}/"\n'
                                            'LAYERSERIES_COMPAT_both = "wrynose blacksail"\n')
-    (layer / "both_1.0.bb").write_text('LICENSE = "MIT"\n' + BOTH.replace("img", "container-base"))
+    (layer / "both_1.0.bb").write_text(BOTH.replace("img", "container-base"))
     layers = build.top / "conf/bblayers.conf"
     layers.write_text(layers.read_text() + 'BBLAYERS += "%s"\n' % layer)
     build.bitbake("both")
