@@ -107,6 +107,14 @@ CONTAINER_SERVICE_FILE[mydb-container] = "${UNPACKDIR}/mydb.container"
     assert parse(new_build, HOST).flag("do_unpack", "noexec") == "1"
 
 
+def test_service_files_of_other_places_count_by_their_content(new_build):
+    conf = 'CONTAINER_SERVICE_FILE[a] = "/srv/a.service"\nCONTAINER_SERVICE_FILE[b] = ""\n'
+    host = parse(new_build, conf=conf + 'BUNDLED_CONTAINERS = "a:docker b:docker"')
+    assert host.words("do_rootfs", "file-checksums") == ["/srv/a.service:False"]
+    bundle = parse(new_build, 'inherit container-bundle\nCONTAINER_BUNDLES = "a b"\n', conf)
+    assert bundle.words("do_compile", "file-checksums") == ["/srv/a.service:False"]
+
+
 def test_import_by_a_machine(new_build):
     conf = 'BUNDLED_CONTAINERS = "a:docker"\nVCONTAINER_IMPORT = "vm"\n'
     with pytest.raises(ParseError, match="needs VCONTAINER_GUEST_DIR"):

@@ -80,14 +80,19 @@ def service_map(d, variable: str) -> str:
     return " ".join("%s=%s" % pair for pair in sorted(files.items()))
 
 
-def order_service_files(d, task: str, found: List[entries.Entry]) -> None:
-    """Makes a task of an image depend on service files: image.bbclass switches do_fetch and do_unpack off."""
+def depend_on_service_files(d, task: str, found: List[entries.Entry]) -> bool:
+    """Puts the content of service files that do not come by SRC_URI into the signature of a task. Whether there are any at all."""
     files = service_files(d, found, expand=False)
     for path in sorted(files.values()):
         expanded = d.expand(path)
         if not expanded.startswith((d.getVar("WORKDIR"), d.getVar("UNPACKDIR"))):
             d.appendVarFlag(task, "file-checksums", " %s:%s" % (expanded, os.path.exists(expanded)))
-    if not files or not (d.getVar("SRC_URI") or "").split():
+    return bool(files)
+
+
+def order_service_files(d, task: str, found: List[entries.Entry]) -> None:
+    """Makes a task of an image depend on service files: image.bbclass switches do_fetch and do_unpack off."""
+    if not depend_on_service_files(d, task, found) or not (d.getVar("SRC_URI") or "").split():
         return
     for name in ("do_fetch", "do_unpack"):
         d.delVarFlag(name, "noexec")
@@ -317,10 +322,7 @@ def prepare_bundle(d) -> None:
     # An image may have nothing else to merge, and depends on what its packages depend on.
     if order_import(d, "do_compile", {runtime_of(d, entry, "CONTAINER_BUNDLE_RUNTIME") for entry in found}):
         d.appendVar("PACKAGE_WRITE_DEPS", " " + QEMU)
-    for path in sorted(service_files(d, found, expand=False).values()):
-        expanded = d.expand(path)
-        if not expanded.startswith((d.getVar("WORKDIR"), d.getVar("UNPACKDIR"))):
-            d.appendVarFlag("do_compile", "file-checksums", " %s:%s" % (expanded, os.path.exists(expanded)))
+    depend_on_service_files(d, "do_compile", found)
 
 
 def check_remotes(d) -> None:
