@@ -25,6 +25,13 @@ python vcontainer_bundle_containers() {
     vcontainer.bundle.bundle_host(d)
 }
 
+# After everything has got the time of the root filesystem. No signature knows of it, as of the class while it has nothing to do.
+python vcontainer_keep_times() {
+    vcontainer.bundle.keep_times(d)
+}
+do_image[postfuncs] += "vcontainer_keep_times"
+do_image[vardepsexclude] += "vcontainer_keep_times"
+
 python () {
     vcontainer.bundle.prepare_host(d)
 }

@@ -1,9 +1,14 @@
 """Root filesystems with containers, by the real bitbake command and the real tool."""
 
+import os
+import subprocess
+import tarfile
+
 import pytest
 
 from harness import servers, setup
 from harness.hosts import CONTAINER, HOST, prepare, repositories, rootfs, text
+
 
 @pytest.fixture
 def build(new_build):
@@ -22,6 +27,27 @@ def test_bundled_containers(new_build, machine):
     owners = {owner for path, owner in files.items() if path.endswith("/bin/app")}
     assert owners == {"33/44"}
     assert files["/var/lib/docker/"] == "0/0"
+
+
+def test_layers_keep_their_times(build):
+    """openembedded-core gives all files of an image one time: not those in layers."""
+    build.recipe("host", HOST + 'BUNDLED_CONTAINERS = "vendor:podman:external"\n')
+    root = build.top / "vendor-root"
+    root.mkdir()
+    for name, time in (("old", 1_000_000_000), ("odd \udcff", 1_234_567_890)):
+        (root / name).write_text("text")
+        os.utime(root / name, (time, time))
+    os.symlink("old", root / "link")
+    subprocess.run([setup.tool(), "oci", "build", "--quiet", "--rootfs", root, "--arch", "aarch64", "--output", build.deploy, "--layout-name",
+                    "vendor-latest-oci", "vendor:latest"], check=True)
+    build.bitbake("host")
+    archive = build.deploy / ("host-%s.rootfs.tar" % build.machine)
+    with tarfile.open(archive) as tar:
+        times = {os.path.basename(member.name): int(member.mtime) for member in tar if "/diff/" in member.name}
+        host = tar.getmember("./etc/hostname")
+    assert times["old"] == 1_000_000_000
+    assert times["odd \udcff"] == 1_234_567_890
+    assert host.mtime not in times.values()
 
 
 def test_a_missing_container_says_what_to_do(build):

@@ -6,4 +6,4 @@ tool. `image`, `bundle` and `multiarch` put them together.
 """
 
 # BitBake loads these with the package and follows the functions that classes call, for signatures.
-BBIMPORTS = ["entries", "layers", "packages", "tool", "archive", "fetcher", "image", "bundle", "multiarch"]
+BBIMPORTS = ["entries", "layers", "packages", "times", "tool", "archive", "fetcher", "image", "bundle", "multiarch"]

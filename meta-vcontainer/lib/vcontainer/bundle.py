@@ -7,7 +7,7 @@ from typing import Dict, List, Optional, Set, Tuple
 import bb
 import bb.parse
 
-from . import entries, fetcher, tool
+from . import entries, fetcher, times, tool
 
 FOLDER = "container-bundles"
 # What the class says when the recipe says nothing.
@@ -193,6 +193,7 @@ def find_layout(d, entry: entries.Entry, variable: str) -> str:
 
 def bundle_host(d) -> None:
     """Puts BUNDLED_CONTAINERS and installed bundle packages into the stores of IMAGE_ROOTFS. Runs under pseudo."""
+    bb.utils.remove(_times_record(d))
     rootfs = d.getVar("IMAGE_ROOTFS")
     folder = rootfs + d.expand("${datadir}/" + FOLDER)
     found = parsed(d, "BUNDLED_CONTAINERS") if is_host(d) else []
@@ -207,6 +208,7 @@ def bundle_host(d) -> None:
         return
     config = os.path.join(d.getVar("WORKDIR"), "vcontainer", "bundle.toml")
     bb.utils.mkdirhier(os.path.dirname(config))
+    before = times.names(rootfs)
     with open(config, "w", encoding="utf-8") as file:
         for container in _once(containers):
             file.write("[[container]]\n" + tool.toml(container) + "\n")
@@ -216,7 +218,18 @@ def bundle_host(d) -> None:
         bb.fatal("%s: containers cannot be bundled: %s" % (d.getVar("PN"), error))
     if os.path.isdir(folder):
         shutil.rmtree(folder)
+    times.save(rootfs, before, _times_record(d))
     bb.note("vcontainer: %d containers in the stores of %s" % (len(containers), d.getVar("PN")))
+
+
+def keep_times(d) -> None:
+    """Gives what bundle_host has written its times back, at the end of do_image. Runs under pseudo."""
+    if os.path.exists(_times_record(d)):
+        times.restore(d.getVar("IMAGE_ROOTFS"), _times_record(d))
+
+
+def _times_record(d) -> str:
+    return d.expand("${WORKDIR}/vcontainer/times.json")
 
 
 def _once(containers: List[dict]) -> List[dict]:
