@@ -28,7 +28,7 @@ pub(crate) fn test() -> Result<Counts> {
 /// The suites of `vdkr` and `vpdmn`, whole, in machines of each architecture: a quarter of an hour.
 ///
 /// # Errors
-/// As [`test`]; tests that fail are an error.
+/// As [`test()`]; tests that fail are an error.
 pub(crate) fn machines() -> Result<()> {
     for arch in Arch::ALL {
         judge(&in_machines(arch, &["-m", "machine"])?)?;
