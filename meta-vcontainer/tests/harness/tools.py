@@ -140,7 +140,8 @@ class Tool:
         """A root filesystem with a shell, taken from the machine, which must be up. No network is needed for it."""
         folder = self.work / name
         with tarfile.open(fileobj=io.BytesIO(self.call("vshell", stdin=SHELL.encode()).success().stdout)) as archive:
-            archive.extractall(folder, filter="tar")
+            # Our own machine made it; older Pythons know no `filter`.
+            archive.extractall(folder)
         for applet in APPLETS:
             (folder / "bin" / applet).symlink_to("busybox")
         return folder
