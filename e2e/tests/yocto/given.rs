@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use e2e::docker::{Docker, Store};
 use e2e::engine::Engine;
-use e2e::machine::Builder;
 use e2e::podman::Podman;
 use e2e::trials::Trials;
 use e2e::yocto::IMAGES;
 use vcontainer_guest::Arch;
 
 use crate::example::Rootfs;
-use crate::judged::{DOCKER, PODMAN, SUITE};
+use crate::judged::{self, DOCKER, PODMAN};
 
 /// What the test's `BUNDLED_CONTAINERS` and its bundle package put into Docker's store
 /// (`meta-vcontainer/tests/test_container_cross_install.py`, `test_slow_host_image`).
@@ -56,12 +55,12 @@ fn taken(image: &Path) -> Result<()> {
         true => Arch::Aarch64,
         false => Arch::X86_64,
     };
-    let machine = Builder::new(SUITE).bind(rootfs.path(DOCKER), DOCKER).start()?;
+    let machine = judged::machine(&rootfs, DOCKER)?;
     let docker = Docker::start(&machine, Store::Overlay2)?;
     has(&docker, &IN_DOCKER, arch).context("asking Docker")?;
     docker.stop()?;
     drop(machine);
-    let machine = Builder::new(SUITE).bind(rootfs.path(PODMAN), PODMAN).start()?;
+    let machine = judged::machine(&rootfs, PODMAN)?;
     let podman = Podman::new(&machine)?;
     podman.command().args(["system", "check"]).ends(0, "", "")?;
     has(&podman, &IN_PODMAN, arch).context("asking Podman")?;
@@ -69,19 +68,10 @@ fn taken(image: &Path) -> Result<()> {
 }
 
 fn has(engine: &impl Engine, images: &[&str], arch: Arch) -> Result<()> {
-    let outcome = engine
-        .command()
-        .args(["images", "--format", "{{.Repository}}:{{.Tag}}"])
-        .outcome()?;
-    let mut found: Vec<&str> = outcome.stdout.lines().collect();
-    found.sort_unstable();
-    assert_eq!((&found[..], outcome.stderr.as_str()), (images, ""));
+    assert_eq!(judged::images(engine)?, images);
     for image in images {
         assert_eq!(engine.inspect(image)?["Architecture"], arch.debian(), "{image}");
-        let id = engine.cli(&["create", "--network=none", image])?;
-        engine.cli(&["export", "--output", "/shared/exported.tar", id.trim()])?;
-        engine.cli(&["rm", id.trim()])?;
-        let size = fs::metadata(engine.machine().shared().join("exported.tar"))?.len();
+        let size = fs::metadata(judged::export(engine, image)?)?.len();
         // busybox is in each of them.
         ensure!(size > 500_000, "{image} has {size} bytes of files only");
         if arch.name() == std::env::consts::ARCH {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use e2e::debian::Suite;
@@ -63,20 +63,19 @@ fn layers(directory: &Path) -> Result<usize> {
     Ok(count)
 }
 
-fn machine(rootfs: &Rootfs, store: &str) -> Result<Machine> {
+/// A machine whose store is that of a root filesystem.
+///
+/// # Errors
+/// It cannot be started.
+pub fn machine(rootfs: &Rootfs, store: &str) -> Result<Machine> {
     Builder::new(SUITE).bind(rootfs.path(store), store).start()
 }
 
 fn takes(engine: &impl Engine, prefix: &str, example: &Example, containers: &[Container]) -> Result<()> {
-    let list = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
-    let outcome = engine.command().args(list).outcome()?;
-    let mut found: Vec<&str> = outcome.stdout.lines().collect();
-    found.sort_unstable();
     let names = containers
         .iter()
         .map(|container| format!("{prefix}{}:latest", container.name));
-    assert_eq!(found, names.collect::<Vec<_>>(), "{outcome:?}");
-    assert_eq!(outcome.stderr, "");
+    assert_eq!(images(engine)?, names.collect::<Vec<_>>());
     for container in containers {
         let name = container.name;
         shows(engine, example.arch, container).with_context(|| format!("looking at {name}"))?;
@@ -93,6 +92,19 @@ fn takes(engine: &impl Engine, prefix: &str, example: &Example, containers: &[Co
         }
     }
     Ok(())
+}
+
+/// The names of all images, sorted; the engine lists them without a complaint.
+///
+/// # Errors
+/// It has one.
+pub fn images(engine: &impl Engine) -> Result<Vec<String>> {
+    let list = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
+    let outcome = engine.command().args(list).outcome()?;
+    ensure!(outcome.stderr.is_empty(), "{outcome:?}");
+    let mut names: Vec<String> = outcome.success()?.lines().map(str::to_owned).collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn shows(engine: &impl Engine, arch: Arch, container: &Container) -> Result<()> {
@@ -112,15 +124,23 @@ fn shows(engine: &impl Engine, arch: Arch, container: &Container) -> Result<()> 
 
 /// The files of a container that is made and not run: its architecture may be another one.
 fn exported(engine: &impl Engine, name: &str) -> Result<Tree> {
+    let path = export(engine, name)?;
+    let tree = tree::read_archive(File::open(&path)?);
+    fs::remove_file(&path)?;
+    tree
+}
+
+/// The same as a tar file.
+///
+/// # Errors
+/// The engine cannot make or export the container.
+pub fn export(engine: &impl Engine, name: &str) -> Result<PathBuf> {
     let create = ["create", "--network=none", name];
     let id = engine.cli(&create)?;
     let id = id.trim();
     engine.cli(&["export", "--output", "/shared/exported.tar", id])?;
     engine.cli(&["rm", id])?;
-    let path = engine.machine().shared().join("exported.tar");
-    let tree = tree::read_archive(File::open(&path)?);
-    fs::remove_file(&path)?;
-    tree
+    Ok(engine.machine().shared().join("exported.tar"))
 }
 
 /// What an export has of a tree: no attributes of users and no time of directories; the engines add files of their own.

@@ -7,7 +7,7 @@ from typing import Dict, List, Optional, Set, Tuple
 import bb
 import bb.parse
 
-from . import entries, fetcher, times, tool
+from . import entries, fetcher, multiconfig, times, tool
 
 FOLDER = "container-bundles"
 # What the class says when the recipe says nothing.
@@ -157,10 +157,9 @@ def order_import(d, task: str, runtimes: Set[str]) -> bool:
         fatal(d, "VCONTAINER_IMPORT", '"vm" has no machine for TARGET_ARCH `%s`: write "native"' % arch)
     name, _machine = MULTICONFIGS[arch]
     guests = sorted(GUESTS[runtime] for runtime in runtimes)
-    if _has_multiconfig(d, name):
-        here = d.getVar("BB_CURRENT_MC").replace("default", "")
+    if multiconfig.is_there(d, name):
         for guest in guests:
-            d.appendVarFlag(task, "mcdepends", " mc:%s:%s:%s-initramfs-create:do_deploy" % (here, name, guest))
+            multiconfig.depend(d, task, name, guest + "-initramfs-create:do_deploy")
     elif d.getVar("VCONTAINER_GUEST_DIR"):
         for guest in guests:
             # It has the digests of all the files beside it.
@@ -170,10 +169,6 @@ def order_import(d, task: str, runtimes: Set[str]) -> bool:
         fatal(d, "VCONTAINER_IMPORT", '"vm" needs VCONTAINER_GUEST_DIR in local.conf, with what `vcontainer guest build --output DIR`'
               ' has made, or BBMULTICONFIG = "%s" and recipes that make it' % name)
     return True
-
-
-def _has_multiconfig(d, name: str) -> bool:
-    return name in (d.getVar("BBMULTICONFIG") or "").split()
 
 
 def find_layout(d, entry: entries.Entry, variable: str) -> str:
@@ -225,7 +220,7 @@ def bundle_host(d) -> None:
 def keep_times(d) -> None:
     """Gives what bundle_host has written its times back, at the end of do_image. Runs under pseudo."""
     if os.path.exists(_times_record(d)):
-        times.restore(d.getVar("IMAGE_ROOTFS"), _times_record(d))
+        times.restore(_times_record(d))
 
 
 def _times_record(d) -> str:
@@ -294,7 +289,7 @@ def settings(d) -> Dict[str, str]:
     return {"SOURCE_DATE_EPOCH": epoch(d)}
 
 
-@bb.parse.vardepsexclude("TOPDIR", "PERSISTENT_DIR")
+@bb.parse.vardepsexclude("PERSISTENT_DIR")
 def guest_settings(d) -> Dict[str, str]:
     """Where the tool finds the files that a machine boots, when images are imported by one.
 
@@ -304,8 +299,8 @@ def guest_settings(d) -> Dict[str, str]:
         return {}
     name, machine = MULTICONFIGS[d.getVar("TARGET_ARCH")]
     guests = d.getVar("VCONTAINER_GUEST_DIR")
-    if _has_multiconfig(d, name):
-        guests = d.expand("${TOPDIR}/tmp-%s/deploy/images/%s" % (name, machine))
+    if multiconfig.is_there(d, name):
+        guests = multiconfig.deploy_dir(d, name, machine)
     places = {guest.upper() + "_BLOB_DIR": os.path.join(guests, guest) for guest in GUESTS.values()}
     return {**places, "XDG_CACHE_HOME": d.getVar("PERSISTENT_DIR")}
 

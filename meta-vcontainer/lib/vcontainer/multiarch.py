@@ -4,8 +4,9 @@ import os
 from typing import Dict, List, NamedTuple
 
 import bb
+import bb.parse
 
-from . import tool
+from . import multiconfig, tool
 from .bundle import fatal, settings
 
 
@@ -18,8 +19,6 @@ class Part(NamedTuple):
     directory: str
 
 
-# Where the build is belongs into no signature.
-@bb.parse.vardepsexclude("TOPDIR")
 def parts(d) -> List[Part]:
     """The images of OCI_MULTIARCH_PLATFORMS; an architecture without its flags is fatal."""
     found = []
@@ -30,7 +29,7 @@ def parts(d) -> List[Part]:
             if not values[variable]:
                 fatal(d, "OCI_MULTIARCH_PLATFORMS", "`%s` needs %s[%s]" % (arch, variable, arch))
         name, machine = values.values()
-        directory = d.getVarFlag("OCI_MULTIARCH_DEPLOY", arch) or d.expand("${TOPDIR}/tmp-%s/deploy/images/%s" % (name, machine))
+        directory = d.getVarFlag("OCI_MULTIARCH_DEPLOY", arch) or multiconfig.deploy_dir(d, name, machine)
         found.append(Part(arch, name, machine, directory))
     return found
 
@@ -46,14 +45,11 @@ def prepare(d) -> None:
     found = parts(d)
     if not found:
         fatal(d, "OCI_MULTIARCH_PLATFORMS", "it is empty: name architectures, such as aarch64 x86_64")
-    known = (d.getVar("BBMULTICONFIG") or "").split()
-    missing = [part.multiconfig for part in found if part.multiconfig not in known]
+    missing = [part.multiconfig for part in found if not multiconfig.is_there(d, part.multiconfig)]
     if missing:
         raise bb.parse.SkipRecipe("it needs BBMULTICONFIG += \"%s\" in local.conf" % " ".join(missing))
-    current = d.getVar("BB_CURRENT_MC")
-    here = "" if current == "default" else current
     for part in found:
-        d.appendVarFlag("do_deploy", "mcdepends", " mc:%s:%s:%s:do_image_complete" % (here, part.multiconfig, recipe))
+        multiconfig.depend(d, "do_deploy", part.multiconfig, recipe + ":do_image_complete")
     d.setVar("OCI_MULTIARCH_MAP", " ".join("%s=%s/%s" % part[:3] for part in found))
 
 

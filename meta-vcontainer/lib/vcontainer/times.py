@@ -7,24 +7,24 @@ from typing import Iterator, Set
 
 
 def names(root: str) -> Set[str]:
-    """Every path below a directory, relative to it."""
+    """Every path below a directory."""
     return set(_walk(root))
 
 
 def save(root: str, before: Set[str], record: str) -> None:
     """Writes down the times of what lies below `root` now and did not before."""
-    times = {name: os.lstat(os.path.join(root, name)).st_mtime_ns for name in _walk(root) if name not in before}
+    times = {path: os.lstat(path).st_mtime_ns for path in _walk(root) if path not in before}
     with open(record, "w", encoding="utf-8") as file:
         json.dump(times, file)
 
 
-def restore(root: str, record: str) -> None:
+def restore(record: str) -> None:
     """Gives those files their times back; what has been removed since stays so."""
     with open(record, encoding="utf-8") as file:
         times = json.load(file)
-    for name, time in times.items():
+    for path, time in times.items():
         try:
-            os.utime(os.path.join(root, name), ns=(time, time), follow_symlinks=False)
+            os.utime(path, ns=(time, time), follow_symlinks=False)
         except FileNotFoundError:
             pass
 
@@ -32,4 +32,4 @@ def restore(root: str, record: str) -> None:
 def _walk(root: str) -> Iterator[str]:
     for folder, directories, files in os.walk(root):
         for name in directories + files:
-            yield os.path.relpath(os.path.join(folder, name), root)
+            yield os.path.join(folder, name)
