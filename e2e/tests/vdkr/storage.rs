@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::debian::Suite;
 use e2e::docker::{Docker, Store};
 use e2e::engine::Saved;
@@ -103,15 +103,11 @@ fn has_everything(tar: &Path, engine: Engine) -> Result<()> {
             continue;
         }
         previous = line;
+        // Mode, owner, size (of a device: its numbers), date, time, name.
         let words: Vec<&str> = line.split_whitespace().collect();
-        let [mode, owner, rest @ ..] = &words[..] else {
-            continue;
+        let [mode, owner, size, _, _, name, ..] = words[..] else {
+            bail!("no name in {line}");
         };
-        let name = line
-            .split(" 20")
-            .last()
-            .and_then(|rest| rest.splitn(3, ' ').nth(2));
-        let name = name.with_context(|| format!("no name in {line}"))?;
         let is_inside = match engine {
             Engine::Docker => name.starts_with("docker/"),
             Engine::Podman => name.starts_with("./"),
@@ -119,7 +115,7 @@ fn has_everything(tar: &Path, engine: Engine) -> Result<()> {
         ensure!(is_inside && !name.contains("/lost+found"), "{name}");
         for odd in ["odd/setuid", "odd/setgid", "odd/char", "odd/no-permissions"] {
             if name.ends_with(odd) {
-                found.insert(format!("{odd} {mode} {owner} {}", rest[0]));
+                found.insert(format!("{odd} {mode} {owner} {size}"));
             }
         }
     }
