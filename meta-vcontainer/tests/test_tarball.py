@@ -37,7 +37,7 @@ def test_slow_installed_tools_pass_their_tests(new_build, tmp_path, new_open_fol
             pytest.skip(why)
         guests.add(tools.own_guests(name).parent)
     assert len(guests) == 1, "guest files of vdkr and vpdmn have to lie beside each other: %s" % guests
-    # Without what a debugger wants, it is packed ten times as fast.
+    # Without what a debugger wants, it is a third as big.
     program = tmp_path / "vcontainer"
     subprocess.run(["strip", "-o", program, setup.tool()], check=True)
     build = new_build(conf='VCONTAINER_PREBUILT = "%s"\nVCONTAINER_GUEST_DIR = "%s"\nVCONTAINER_ARCHITECTURES = "%s"\n'

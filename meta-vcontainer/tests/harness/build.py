@@ -162,7 +162,7 @@ class Build:
         settings.update(environment or {})
         done = subprocess.run(
             [sys.executable, str(root / "bin/bitbake"), *words], cwd=self.top, env=settings, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900, check=False,
         )
         assert (done.returncode != 0) == fails, done.stdout
         return done.stdout
