@@ -157,7 +157,8 @@ impl<'a, 'b> Work<'a, 'b> {
         }
         let (tree, state) = self.content(definition, offer)?;
         let layer = self.write(&definition.name, history(definition), &tree)?;
-        self.chain = layer.diff_id.0.to_string();
+        // What is in a layer depends on those below, so all of them name what lies above.
+        self.chain = format!("{} {}", self.chain, layer.diff_id.0);
         if let Some((cache, key)) = cached {
             (self.tell)(Event::Saving {
                 layer: &definition.name,

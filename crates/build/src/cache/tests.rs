@@ -162,6 +162,29 @@ fn packages_of_which_nothing_is_known_are_not_kept() {
 }
 
 #[test]
+fn layers_below_packages_of_which_nothing_is_known_count() {
+    let bench = Bench::new();
+    let mut case = Case::new();
+    case.inputs.layers.clear();
+    // The file is in the first layer, so the last one has nothing.
+    case.layers = vec![
+        "app:directories:/opt/app",
+        "base:packages:base-files",
+        "conf:files:/opt/app/file",
+    ];
+    let (first, _) = bench.run(&case, true).unwrap();
+    case.layers.remove(0);
+    let (second, said) = bench.run(&case, true).unwrap();
+    assert_eq!(first.layers[1].digest, second.layers[0].digest);
+    assert_eq!(said.misses, ["conf"], "{said:?}");
+    assert_eq!(
+        second.layers[1].objects,
+        Some(4),
+        "/, opt, opt/app and the file"
+    );
+}
+
+#[test]
 fn damage_is_a_miss() {
     let damages: [(&str, Damaging); 7] = [
         ("the digest of its layer", |entry| flip(&entry.join(BLOB))),

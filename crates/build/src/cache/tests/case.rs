@@ -11,7 +11,7 @@ use vcontainer_image::{Compression, Platform};
 use crate::cache::Cache;
 use crate::compress::Method;
 use crate::config::Settings;
-use crate::definition::Definition;
+use crate::definition::{Definition, LayerContent};
 use crate::key::Inputs;
 use crate::layer::Times;
 use crate::lookup::lookup;
@@ -110,9 +110,10 @@ impl Bench {
         fs::write(folder.join("installed/var/lib/dpkg/status"), "state").unwrap();
         let root = scan::directory(&folder.join("root")).unwrap();
         let layers: Vec<Definition> = case.layers.iter().map(|text| text.parse().unwrap()).collect();
-        let installed: BTreeMap<String, PathBuf> = is_installed
-            .then(|| (layers[0].name.clone(), folder.join("installed")))
-            .into_iter()
+        let installed: BTreeMap<String, PathBuf> = layers
+            .iter()
+            .filter(|layer| is_installed && matches!(layer.content, LayerContent::Packages(_)))
+            .map(|layer| (layer.name.clone(), folder.join("installed")))
             .collect();
         let states = [("base".to_owned(), b"state".to_vec())].into();
         let settings = Settings {
