@@ -35,5 +35,6 @@ pub use build::{Built, BuiltLayer, build};
 pub use error::Error;
 pub use packages::debian_architecture;
 pub use request::{Event, Request};
+pub use staging::is_at;
 pub use tree::{Content, Kind, Link, Node, Stamp, Tree};
 pub use unpack::Unpacker;

@@ -101,7 +101,9 @@ fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
-fn is_at(file: &File, path: &Path) -> bool {
+/// Whether the open file is the one that has this name: somebody else may have renamed or removed it before it was locked.
+#[must_use]
+pub fn is_at(file: &File, path: &Path) -> bool {
     let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
     match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(one), Ok(other)) => identity(one) == identity(other),

@@ -9,12 +9,11 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use vcontainer_build::is_at;
 use vcontainer_image::{Digest, Hasher};
 
 use crate::error::{Error, OnPath as _};
@@ -99,11 +98,11 @@ impl Cache {
         }
     }
 
-    /// Keeps a document. Somebody who keeps the same at the same time is as good.
+    /// Keeps a document. Somebody who keeps the same at the same time is waited for, and as good.
     pub fn write(&self, bytes: &[u8]) -> Result<(), Error> {
         let digest = Digest::of(bytes);
         loop {
-            if let Some(mut partial) = self.partial(digest)? {
+            if let Some(mut partial) = self.locked(digest, FlockOperation::LockExclusive)? {
                 partial.clear()?;
                 partial.append(bytes)?;
                 return self.keep(&partial, digest);
@@ -111,12 +110,16 @@ impl Cache {
             if self.has(digest, bytes.len() as u64)? {
                 return Ok(());
             }
-            thread::sleep(Duration::from_millis(10));
         }
     }
 
     /// The part of a blob that has come so far; `None` while another process receives it.
     pub fn partial(&self, digest: Digest) -> Result<Option<Partial>, Error> {
+        self.locked(digest, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// The part, with the lock on it; `None` when somebody has it, or has made a blob of it meanwhile.
+    fn locked(&self, digest: Digest, lock: FlockOperation) -> Result<Option<Partial>, Error> {
         fs::create_dir_all(&self.blobs).at("making the directory", &self.blobs)?;
         let path = self.blobs.join(format!("{}.partial", digest.hex()));
         let mut options = OpenOptions::new();
@@ -127,7 +130,7 @@ impl Cache {
             .truncate(false)
             .open(&path)
             .at("opening", &path)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match rustix::io::retry_on_intr(|| flock(&file, lock)) {
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
             result => result.at("locking", &path)?,
         }
@@ -226,14 +229,6 @@ fn finish(file: &File) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o644))
 }
 
-fn is_at(file: &File, path: &Path) -> bool {
-    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(one), Ok(other)) => identity(one) == identity(other),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,6 +261,34 @@ mod tests {
         let mut partial = cache.partial(digest).unwrap().unwrap();
         partial.resume(5).unwrap();
         assert_eq!(partial.size(), 0);
+    }
+
+    #[test]
+    fn whoever_keeps_the_same_document_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::new(folder.path());
+        let digest = Digest::of(b"document");
+        for is_kept in [true, false] {
+            let mut partial = cache.partial(digest).unwrap().unwrap();
+            partial.append(b"docu").unwrap();
+            std::thread::scope(|scope| {
+                let other = scope.spawn(|| cache.write(b"document"));
+                if is_kept {
+                    partial.append(b"ment").unwrap();
+                    cache.keep(&partial, digest).unwrap();
+                }
+                // With the lock goes what the other one waits for.
+                drop(partial);
+                other.join().unwrap().unwrap();
+            });
+            assert_eq!(
+                cache.read(digest, 100).unwrap().unwrap().unwrap(),
+                b"document"
+            );
+            cache.remove(digest).unwrap();
+        }
+        let left = fs::read_dir(folder.path().join("blobs/sha256")).unwrap().count();
+        assert_eq!(left, 0);
     }
 
     #[test]
