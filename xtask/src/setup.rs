@@ -20,6 +20,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("fakeroot", "lets an ordinary user write owners and devices"),
     ("gcc", "links the tests and compiles the zstd library"),
     ("libc6-dev", "links the tests and compiles the zstd library"),
+    ("gnupg", "signs the mirror of a test"),
     ("groff-base", "reads the man pages in a test"),
     ("libarchive-tools", "reads tar streams back in tests (bsdtar)"),
     ("mmdebstrap", "makes the Debian root filesystems"),

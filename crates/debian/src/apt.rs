@@ -153,6 +153,16 @@ impl Apt {
                 path: release.keyring.clone(),
             });
         }
+        // apt takes another path for a fingerprint.
+        let keyring =
+            std::path::absolute(&release.keyring).map_err(Error::io("find the file", &release.keyring))?;
+        if keyring.to_string_lossy().contains([' ', '\t', '\n', ',']) {
+            return Err(Error::KeyringPath { path: keyring });
+        }
+        let release = &Release {
+            keyring,
+            ..release.clone()
+        };
         let mut reasons = Vec::new();
         for mirror in &release.mirrors {
             let mut apt = Self::in_cache(sources, Some((release, mirror)), tell)?;

@@ -50,6 +50,12 @@ pub enum Error {
         /// Where it should be.
         path: PathBuf,
     },
+    /// A keyring that apt cannot be told of.
+    #[error("cannot check the packages' signatures: apt takes no keyring whose path has a space or a comma, and `{}` has one", path.display())]
+    KeyringPath {
+        /// Where it is.
+        path: PathBuf,
+    },
     /// apt found no way to install the packages.
     #[error("apt cannot find the packages for {architecture} in {origin}: {said}")]
     Unsolvable {

@@ -281,10 +281,7 @@ mod tests {
                 drop(partial);
                 other.join().unwrap().unwrap();
             });
-            assert_eq!(
-                cache.read(digest, 100).unwrap().unwrap().unwrap(),
-                b"document"
-            );
+            assert_eq!(cache.read(digest, 100).unwrap().unwrap().unwrap(), b"document");
             cache.remove(digest).unwrap();
         }
         let left = fs::read_dir(folder.path().join("blobs/sha256")).unwrap().count();

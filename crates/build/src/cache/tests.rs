@@ -177,11 +177,7 @@ fn layers_below_packages_of_which_nothing_is_known_count() {
     let (second, said) = bench.run(&case, true).unwrap();
     assert_eq!(first.layers[1].digest, second.layers[0].digest);
     assert_eq!(said.misses, ["conf"], "{said:?}");
-    assert_eq!(
-        second.layers[1].objects,
-        Some(4),
-        "/, opt, opt/app and the file"
-    );
+    assert_eq!(second.layers[1].objects, Some(4), "/, opt, opt/app and the file");
 }
 
 #[test]

@@ -13,5 +13,7 @@ mod guide;
 mod inspect;
 mod oci_build;
 mod oci_feed;
+mod oci_labels;
+mod oci_mirror;
 mod oci_tools;
 mod wrong_input;
