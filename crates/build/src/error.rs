@@ -39,7 +39,7 @@ pub enum Error {
         fault: String,
     },
     /// A layer cache that cannot be used.
-    #[error("the layer cache `{}` cannot be used", directory.display())]
+    #[error("the layer cache `{}` cannot be used: mend it, or name another (--layer-cache) or none (--no-layer-cache)", directory.display())]
     Cache {
         /// The cache.
         directory: PathBuf,

@@ -131,9 +131,17 @@ pub fn write(
                 Content::Host { path, .. } => path.clone(),
                 Content::Spool { .. } => directory.to_owned(),
             };
-            content
-                .copy(&mut buffer, |bytes| tar.content(bytes))
-                .at("copying", &place)?;
+            // What cannot be written is no fault of the file that is read.
+            let mut is_full = false;
+            let copied = content.copy(&mut buffer, |bytes| {
+                let written = tar.content(bytes);
+                is_full = written.is_err();
+                written
+            });
+            match is_full {
+                true => copied.at(doing, directory)?,
+                false => copied.at("copying", &place)?,
+            }
             tar.pad(content.size()).at(doing, directory)?;
         }
     }

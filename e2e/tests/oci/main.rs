@@ -2,6 +2,7 @@
 
 mod cache;
 mod content;
+mod drawn;
 mod engines;
 mod multiarch;
 mod packages;
@@ -36,6 +37,11 @@ fn main() -> ExitCode {
         root,
         "readers::unpack_what_was_there",
         readers::unpack_what_was_there,
+    );
+    trials.when(
+        root,
+        "drawn::umoci_unpacks_what_was_drawn",
+        drawn::umoci_unpacks_what_was_drawn,
     );
     trials.anywhere("readers::fakeroot_keeps_owners", readers::fakeroot_keeps_owners);
     trials.anywhere("reproducible::whoever_builds", reproducible::whoever_builds);

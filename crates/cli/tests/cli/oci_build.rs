@@ -470,7 +470,10 @@ fn what_cannot_be_read_or_written_is_told() {
     let message = String::from_utf8_lossy(&limited.stderr).into_owned();
     assert_eq!(limited.status.code(), Some(1), "{message}");
     assert!(message.contains("layer `large:host:large:/large`"), "{message}");
-    assert!(message.contains("File too large"), "{message}");
+    assert!(
+        message.contains("writing the layer into") && message.contains("File too large"),
+        "{message}"
+    );
     assert_eq!(names(&bench), before);
 }
 
