@@ -15,7 +15,8 @@ const MAX_LINKS: usize = 40;
 /// has something else.
 ///
 /// Where the base has a link to a directory and `new` a directory (`/bin` before and after Debian's and Yocto's usrmerge),
-/// what is in it goes where the link leads: a layer that put a directory there would hide all that is behind the link.
+/// what is in it goes where the link leads: a layer that put a directory there would hide all that is behind the link. A link
+/// that leads to something that is no directory has nothing behind it: the directory takes its place.
 ///
 /// # Errors
 /// A file cannot be read.
@@ -23,7 +24,7 @@ pub fn added(base: &Tree, new: &Tree) -> Result<Tree, Error> {
     let mut layer = Tree::default();
     let mut buffer = vec![0; 1 << 17];
     for (path, node) in new.iter().filter(|(path, _)| !new.is_implied(path)) {
-        let Some(place) = place(base, path) else {
+        let Some(place) = walk(base, path, |link| !is_way(base, link)) else {
             return Err(Error::definition(
                 path.to_string(),
                 "the links of the base image lead in a circle here",
@@ -31,7 +32,8 @@ pub fn added(base: &Tree, new: &Tree) -> Result<Tree, Error> {
         };
         let known = base.get(&place);
         let is_link_to_directory = matches!(node.kind, Kind::Directory)
-            && known.is_some_and(|known| matches!(known.kind, Kind::Symlink(_)));
+            && known.is_some_and(|known| matches!(known.kind, Kind::Symlink(_)))
+            && is_way(base, &place);
         if is_link_to_directory {
             continue;
         }
@@ -81,6 +83,19 @@ fn insert(layer: &mut Tree, base: &Tree, new: &Tree, place: &TreePath, node: &No
 /// Where a path lies in the base when the links on the way to it are followed (not one at its end, unless it leads to a
 /// directory and the caller brings one: that is decided there). `None` when links lead in a circle.
 pub(crate) fn place(base: &Tree, path: &TreePath) -> Option<TreePath> {
+    walk(base, path, |_| false)
+}
+
+/// Whether a link leads to a directory, or to nothing yet.
+fn is_way(base: &Tree, link: &TreePath) -> bool {
+    let inside = place(base, &link.join(b"any"));
+    let end = inside.and_then(|path| path.parent());
+    end.and_then(|path| base.get(&path))
+        .is_none_or(|node| matches!(node.kind, Kind::Directory))
+}
+
+/// As [`place`]; some links are taken for directories.
+fn walk(base: &Tree, path: &TreePath, is_directory: impl Fn(&TreePath) -> bool) -> Option<TreePath> {
     let mut rest: Vec<Vec<u8>> = path.components().map(<[u8]>::to_vec).collect();
     rest.reverse();
     let mut at = TreePath::root();
@@ -96,7 +111,7 @@ pub(crate) fn place(base: &Tree, path: &TreePath) -> Option<TreePath> {
         }
         let next = at.join(&name);
         match base.get(&next).map(|node| &node.kind) {
-            Some(Kind::Symlink(target)) if !rest.is_empty() => {
+            Some(Kind::Symlink(target)) if !rest.is_empty() && !is_directory(&next) => {
                 links += 1;
                 if links > MAX_LINKS {
                     return None;

@@ -14,7 +14,7 @@ use crate::layer::Times;
 use crate::tree::{Kind, Tree};
 
 /// Counts up when the same input gives another layer than before.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What names a layer in the cache: the digest of all that it depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

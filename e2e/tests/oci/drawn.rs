@@ -239,7 +239,7 @@ fn describe(random: &mut Random, path: &Path, kind: &FileType) -> Result<()> {
     }
     let mode = random.pick(&[0o755, 0o644, 0o4755, 0o2750, 0o1777, 0o600, 0]);
     fs::set_permissions(path, Permissions::from_mode(mode))?;
-    let mut set = |name: &str, value: &[u8]| lsetxattr(path, name, value, XattrFlags::empty());
+    let set = |name: &str, value: &[u8]| lsetxattr(path, name, value, XattrFlags::empty());
     if random.one_in(5) {
         set("trusted.note", &[0, b'=', b'\n', random.below(256) as u8])?;
     }

@@ -68,6 +68,7 @@ fn builds(person: &Person, number: usize) -> Result<Vec<Tree>> {
                     "aarch64",
                     "--quiet",
                     "--tar",
+                    "--no-layer-cache",
                     "--threads",
                     threads,
                     "--output",

@@ -64,6 +64,28 @@ fn what_lies_below_a_link_goes_where_it_leads() {
 }
 
 #[test]
+fn a_directory_takes_the_place_of_a_link_that_leads_to_none() {
+    let base = unpacked(&[&[
+        "file=f",
+        "other -> file",
+        "link -> other",
+        "nowhere -> gone",
+        "usr/bin/a=a",
+        "bin -> usr/bin",
+    ]]);
+    let new = unpacked(&[&["file=f", "link/in=l", "nowhere/in=n", "bin/b=b"]]);
+    let layer = added(&base, &new).unwrap();
+    assert_eq!(
+        paths(&layer),
+        "/ /gone /gone/in /link /link/in /usr /usr/bin /usr/bin/b"
+    );
+    let mut all = base;
+    all.lay_over(&layer);
+    assert_eq!(text(&all, "/file").unwrap(), "f");
+    assert_eq!(text(&all, "/link/in").unwrap(), "l");
+}
+
+#[test]
 fn directories_below_keep_what_they_are_like() {
     let bench = Bench::new();
     fs::create_dir_all(bench.path("root/tmp")).unwrap();
