@@ -94,6 +94,10 @@ impl<'a> Machine<'a> {
 
     /// The QEMU that has its files in a directory: that of the state, or of a template that is being made.
     pub fn qemu_in(&self, directory: &Path) -> Result<Option<Pid>> {
+        // The kernel knows no links; a directory that is gone is nobody's.
+        let Ok(directory) = fs::canonicalize(directory) else {
+            return Ok(None);
+        };
         let runs_there = |pid: &Pid| {
             let found = fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero()));
             found.is_ok_and(|found| found == directory)
@@ -107,18 +111,25 @@ impl<'a> Machine<'a> {
 
     /// The engine's images: their names and IDs. What may be said besides is that the machine had to boot.
     pub fn images(&self) -> Result<BTreeMap<String, String>> {
-        let format = "{{.Repository}}:{{.Tag}} {{.ID}}";
-        let outcome = self
-            .command(&["images", "--no-trunc", "--format", format])
-            .outcome()?;
+        let outcome = self.list()?;
         self.only_boots(&outcome.stderr)?;
-        let text = outcome.success()?;
-        text.lines()
-            .map(|line| {
-                let (name, id) = line.split_once(' ').context("no image and ID")?;
-                Ok((name.to_owned(), id.to_owned()))
-            })
-            .collect()
+        parsed(outcome)
+    }
+
+    /// The same after an import that may have been killed: Podman says which layers it throws away then.
+    pub fn images_after_a_kill(&self) -> Result<BTreeMap<String, String>> {
+        let outcome = self.list()?;
+        let is_repair =
+            |line: &&str| line.contains("msg=\"Found incomplete layer ") && line.ends_with(", deleting it\"");
+        let others = outcome.stderr.lines().filter(|line| !is_repair(line));
+        self.only_boots(&others.collect::<Vec<_>>().join("\n"))?;
+        parsed(outcome)
+    }
+
+    fn list(&self) -> Result<Outcome> {
+        let format = "{{.Repository}}:{{.Tag}} {{.ID}}";
+        self.command(&["images", "--no-trunc", "--format", format])
+            .outcome()
     }
 
     /// Whether nothing was said but, perhaps, that what was suspended cannot go on.
@@ -267,4 +278,15 @@ fn text(path: &Path) -> Result<String> {
     path.to_str()
         .map(str::to_owned)
         .context("a path of the tests is no text")
+}
+
+/// Lines of names and IDs.
+fn parsed(outcome: Outcome) -> Result<BTreeMap<String, String>> {
+    let text = outcome.success()?;
+    text.lines()
+        .map(|line| {
+            let (name, id) = line.split_once(' ').context("no image and ID")?;
+            Ok((name.to_owned(), id.to_owned()))
+        })
+        .collect()
 }

@@ -259,7 +259,7 @@ impl<'a> Tortured<'a> {
                 let (words, image) = self.machine.image(self.number, BYTES, way)?;
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 let (end, outcome) = kill_in(&self.machine, &words, round)?;
-                let found = self.machine.images()?;
+                let found = self.machine.images_after_a_kill()?;
                 // What was not reported may be there, but then it is whole.
                 if let Some(id) = found.get(&image.name) {
                     ensure!(*id == image.saved.config, "{image:?} has the ID {id}");
