@@ -112,6 +112,8 @@ pub enum Event<'a> {
     Lists(&'a Mirror),
     /// A mirror that doesn't serve the release; the next one is tried.
     NotServed(&'a Mirror),
+    /// No mirror can be reached, and lists that are older than wanted are taken. The text is why.
+    OldLists(&'a Mirror, &'a str),
     /// So many packages are needed.
     Needed(usize),
     /// Another package is being fetched.
@@ -131,18 +133,20 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// Opens the apt for these sources, with lists that are not too old. Every list is checked by its signature.
+    /// Opens the apt for these sources, with lists that are not too old. Every list is checked by its signature. When no
+    /// mirror can be reached, lists that were fetched before are taken, as apt does, unless `max_age` is zero.
     ///
     /// # Errors
     /// See [`Error`].
     pub fn open(sources: &Sources, tell: &mut dyn FnMut(Event<'_>)) -> Result<Self, Error> {
         let Some(release) = &sources.release else {
             let mut apt = Self::in_cache(sources, None, tell)?;
-            apt.refresh(sources, None, tell)?.map_err(|said| Error::Program {
-                program: APT_GET.name,
-                doing: format!("reading the index of {}", apt.origin),
-                said,
-            })?;
+            apt.refresh(sources, None, tell)?
+                .map_err(|failure| Error::Program {
+                    program: APT_GET.name,
+                    doing: format!("reading the index of {}", apt.origin),
+                    said: failure.said,
+                })?;
             return Ok(apt);
         };
         if release.mirrors.is_empty() {
@@ -164,15 +168,27 @@ impl Apt {
             ..release.clone()
         };
         let mut reasons = Vec::new();
+        let mut old = None;
         for mirror in &release.mirrors {
             let mut apt = Self::in_cache(sources, Some((release, mirror)), tell)?;
             match apt.refresh(sources, Some((release, mirror)), tell)? {
                 Ok(()) => return Ok(apt),
-                Err(said) => {
-                    reasons.push(format!("{} ({}): {said}", mirror.address, mirror.origin));
+                Err(failure) => {
+                    reasons.push(format!(
+                        "{} ({}): {}",
+                        mirror.address, mirror.origin, failure.said
+                    ));
                     tell(Event::NotServed(mirror));
+                    if failure.leaves_lists && !sources.max_age.is_zero() {
+                        old = old.or(Some((apt, mirror)));
+                    }
                 }
             }
+        }
+        if let Some((mut apt, mirror)) = old {
+            tell(Event::OldLists(mirror, &reasons.join("; ")));
+            apt.take_lists()?;
+            return Ok(apt);
         }
         Err(Error::NotServed {
             suite: release.suite.clone(),

@@ -84,7 +84,7 @@ fn build_all(args: &GuestBuild) -> Result<()> {
                     tell(&format!("{engine} {arch}: {text}\n"));
                 }
             };
-            let files = build(&request, &mut |event| say(describe(event)))?;
+            let files = build(&request, &mut |event| show(event, say))?;
             let size = files.manifest().files.values().map(|file| file.size).sum();
             say(format!(
                 "{} in {}, made in {:.0} s",
@@ -97,12 +97,12 @@ fn build_all(args: &GuestBuild) -> Result<()> {
     Ok(())
 }
 
-fn describe(event: BuildEvent<'_>) -> String {
+fn show(event: BuildEvent<'_>, say: impl FnOnce(String)) {
     match event {
-        BuildEvent::Waiting => "waiting for another build of the same guest".into(),
-        BuildEvent::Packages(event) => packages::describe(event),
-        BuildEvent::Unpacking(number) => format!("unpacking {}", count(number, "package")),
-        BuildEvent::Packing => "packing the root filesystem".into(),
+        BuildEvent::Waiting => say("waiting for another build of the same guest".into()),
+        BuildEvent::Packages(event) => packages::show(event, say),
+        BuildEvent::Unpacking(number) => say(format!("unpacking {}", count(number, "package"))),
+        BuildEvent::Packing => say("packing the root filesystem".into()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use vcontainer_debian::{Event, Mirror, host};
 
-use crate::output::count;
+use crate::output::{count, warn};
 
 /// A directory of this program's below `variable`, else below `usual` in the home directory.
 pub fn own_directory(variable: &str, usual: &str) -> Result<PathBuf> {
@@ -49,13 +49,19 @@ pub fn mirrors(given: Option<&str>) -> Result<Vec<Mirror>> {
     Ok(mirrors)
 }
 
-/// What is being done about packages, for people.
-pub fn describe(event: Event<'_>) -> String {
-    match event {
+/// Tells people what is being done about packages; `say` is not called for what deserves attention in any case.
+pub fn show(event: Event<'_>, say: impl FnOnce(String)) {
+    say(match event {
+        Event::OldLists(mirror, why) => {
+            return warn(&format!(
+                "the lists of packages are old ones of {}, for they cannot be fetched: {why}",
+                mirror.address
+            ));
+        }
         Event::Waiting => "waiting for another program that fetches packages".into(),
         Event::Lists(mirror) => format!("packages from {} ({})", mirror.address, mirror.origin),
         Event::NotServed(mirror) => format!("{} doesn't serve them", mirror.address),
         Event::Needed(number) => format!("{} needed", count(number, "package")),
         Event::Fetching(name) => format!("fetching {name}"),
-    }
+    });
 }

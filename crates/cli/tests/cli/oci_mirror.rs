@@ -1,13 +1,13 @@
 //! `vcontainer oci build --suite`: the lists of a mirror, which is made and signed here.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use vcontainer_image::Digest;
 
-use crate::fixture::Bench;
+use crate::fixture::{Bench, Ran};
 
 /// A mirror in `mirror` with one package, and the key that signs it.
 struct Mirror {
@@ -86,8 +86,27 @@ impl Mirror {
         set_modified(&self.bench.path(signed), time);
     }
 
-    /// The version that an image gets.
-    fn version(&self, words: &[&str]) -> String {
+    /// The file whose time says how old the lists are.
+    fn marker(&self) -> PathBuf {
+        // This machine's own mirror has a cache, too, where it was asked, and no such lists.
+        let markers: Vec<_> = fs::read_dir(self.bench.path("apt/apt"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path().join("refreshed"))
+            .filter(|marker| marker.exists())
+            .collect();
+        assert_eq!(markers.len(), 1, "{markers:?}");
+        markers[0].clone()
+    }
+
+    /// Makes the lists as old as this.
+    fn age(&self, minutes: u64) {
+        set_modified(
+            &self.marker(),
+            SystemTime::now() - Duration::from_secs(60 * minutes),
+        );
+    }
+
+    fn build(&self, words: &[&str]) -> Ran {
         let mirror = format!("copy:{}", self.bench.path("mirror").display());
         let build = [
             "oci",
@@ -108,7 +127,17 @@ impl Mirror {
             "tool:packages:tool",
             "app",
         ];
-        self.bench.run(&[&build[..], words].concat()).good();
+        self.bench.run(&[&build[..], words].concat())
+    }
+
+    /// The version that an image gets.
+    fn version(&self, words: &[&str]) -> String {
+        self.build(words).good();
+        self.built()
+    }
+
+    /// The version that the last image has got.
+    fn built(&self) -> String {
         self.done(Command::new("sh").args([
             "-euc",
             "for blob in app-latest-oci/blobs/sha256/*; do tar -xOzf \"$blob\" usr/share/tool 2>/dev/null || true; done",
@@ -144,23 +173,72 @@ fn lists_are_fetched_again_when_they_are_old_or_somebody_asks() {
     assert_eq!(mirror.version(&[]), "1", "the lists are young");
     assert_eq!(mirror.version(&["--refresh"]), "2");
     mirror.publish(3);
-    let caches: Vec<_> = fs::read_dir(mirror.bench.path("apt/apt"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    assert_eq!(caches.len(), 1, "{caches:?}");
-    let marker = caches[0].join("refreshed");
-    let minutes = |minutes: u64| SystemTime::now() - Duration::from_secs(60 * minutes);
-    set_modified(&marker, minutes(55));
+    mirror.age(55);
     assert_eq!(mirror.version(&[]), "2", "they are younger than an hour");
-    set_modified(&marker, minutes(61));
+    mirror.age(61);
     assert_eq!(mirror.version(&[]), "3");
     // A clock that was wrong makes them neither young for ever nor old for ever.
     mirror.publish(4);
-    set_modified(&marker, SystemTime::now() + Duration::from_secs(86_400));
+    set_modified(&mirror.marker(), SystemTime::now() + Duration::from_secs(86_400));
     assert_eq!(mirror.version(&[]), "4");
     mirror.publish(5);
     assert_eq!(mirror.version(&[]), "4");
+}
+
+/// What is known is enough where there is no network, but nothing is believed that is signed by somebody else.
+#[test]
+fn old_lists_do_when_there_is_no_mirror() {
+    let mirror = Mirror::new();
+    mirror.publish(1);
+    assert_eq!(mirror.version(&[]), "1");
+    let (there, away) = (mirror.bench.path("mirror"), mirror.bench.path("away"));
+    fs::rename(&there, &away).unwrap();
+    let fail = |words: &[&str], expected: &str| {
+        let ran = mirror.build(words);
+        let said = ran.stderr();
+        assert!(ran.code() == 1 && said.contains(expected), "{said}");
+    };
+    for _ in 0..2 {
+        mirror.age(61);
+        let ran = mirror.build(&[]);
+        let said = ran.stderr();
+        assert!(
+            said.starts_with("warning: the lists of packages are old ones of copy:")
+                && said.lines().count() == 1,
+            "{said}"
+        );
+        ran.good();
+        assert_eq!(mirror.built(), "1");
+    }
+    fail(&["--refresh"], "no mirror serves Debian made");
+    // They are as old as they were: the mirror is asked again each time.
+    fs::rename(&away, &there).unwrap();
+    mirror.publish(2);
+    assert_eq!(mirror.version(&[]), "2");
+
+    mirror.publish(3);
+    mirror.gpg(&[
+        "--passphrase",
+        "",
+        "--quick-generate-key",
+        "other",
+        "ed25519",
+        "sign",
+        "never",
+    ]);
+    let signed = "mirror/dists/made/InRelease";
+    let words = [
+        "--yes",
+        "--local-user",
+        "other",
+        "--clearsign",
+        "--output",
+        signed,
+        "Release",
+    ];
+    mirror.gpg(&words);
+    mirror.age(61);
+    fail(&[], "no mirror serves Debian made");
 }
 
 #[test]

@@ -9,6 +9,14 @@ use crate::digest::digest_of;
 use crate::process::{APT_GET, complaint};
 use crate::{Error, feed};
 
+/// Why a mirror doesn't serve a release.
+pub(super) struct Failure {
+    /// What apt said.
+    pub(super) said: String,
+    /// Whether the lists are there that were fetched before, and nothing speaks against them.
+    pub(super) leaves_lists: bool,
+}
+
 impl Apt {
     /// Fetches the lists that are too old. The inner error is why the mirror doesn't serve the release.
     pub(super) fn refresh(
@@ -16,7 +24,7 @@ impl Apt {
         sources: &Sources,
         from: Option<(&Release, &Mirror)>,
         tell: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Result<(), String>, Error> {
+    ) -> Result<Result<(), Failure>, Error> {
         let mut lines = from.map_or_else(String::new, |(release, mirror)| mirror_line(release, mirror));
         let mut is_other_feed = false;
         if !sources.feeds.is_empty() {
@@ -39,8 +47,12 @@ impl Apt {
         // A feed is as it is: only a mirror's lists grow old.
         let is_fresh = is_same && (from.is_none() || age.is_some_and(|age| age < sources.max_age));
         if !is_fresh || is_other_feed {
-            // It holds again when all has been fetched.
-            let _ = fs::remove_file(&marker).ok();
+            // apt takes all lists of a mirror or none, so that those of the last time are whole. It holds for nothing else
+            // until all has been fetched.
+            let leaves_lists = is_same && !is_fresh && !is_other_feed;
+            if !leaves_lists {
+                let _ = fs::remove_file(&marker).ok();
+            }
             let mut command = self.command();
             if is_fresh {
                 let list = self.directory.join("etc/feed.list");
@@ -49,8 +61,9 @@ impl Apt {
             } else if let Some((_, mirror)) = from {
                 tell(Event::Lists(mirror));
             }
-            if let Err(said) = update(command.args(["-q", "update"]))? {
-                return Ok(Err(said));
+            if let Err(mut failure) = update(command.args(["-q", "update"]))? {
+                failure.leaves_lists &= leaves_lists;
+                return Ok(Err(failure));
             }
             self.write("refreshed", &state)?;
             if let (true, Some(age)) = (is_fresh, age) {
@@ -61,9 +74,15 @@ impl Apt {
                 set.map_err(Error::io("write", &marker))?;
             }
         }
+        self.take_lists()?;
+        Ok(Ok(()))
+    }
+
+    /// Answers come from the lists that are there.
+    pub(super) fn take_lists(&mut self) -> Result<(), Error> {
         self.stamp = self.stamp_of_lists()?;
         self.forget_old_solutions();
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Names, sizes and times of the lists.
@@ -105,23 +124,31 @@ impl Apt {
 }
 
 /// The inner error is what apt said.
-fn update(command: &mut Command) -> Result<Result<(), String>, Error> {
+fn update(command: &mut Command) -> Result<Result<(), Failure>, Error> {
     let output = APT_GET.output(command)?;
     if output.status.success() {
         return Ok(Ok(()));
     }
     let said = complaint(&output.stderr);
+    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
     let unsigned = [
         "NO_PUBKEY",
         "public key is not available",
         "Missing key",
         "not signed",
     ];
-    if unsigned.iter().any(|sign| said.contains(sign)) && !said.contains("does not have a Release file") {
-        return Ok(Err(format!(
-            "its signature cannot be checked with the keys of debian-archive-keyring (a newer version of that \
-             package may have them): {said}"
-        )));
+    if says(&unsigned) && !says(&["does not have a Release file"]) {
+        return Ok(Err(Failure {
+            said: format!(
+                "its signature cannot be checked with the keys of debian-archive-keyring (a newer version of that \
+                 package may have them): {said}"
+            ),
+            leaves_lists: false,
+        }));
     }
-    Ok(Err(said))
+    // A mirror that answers and is wrong is another matter than one that cannot be reached.
+    let all = String::from_utf8_lossy(&output.stderr);
+    let is_wrong = ["ignature", "GPG", "mismatch", "xpired", "changed its"];
+    let leaves_lists = !is_wrong.iter().any(|word| all.contains(word));
+    Ok(Err(Failure { said, leaves_lists }))
 }

@@ -16,7 +16,7 @@ use super::work;
 use crate::args::{
     CacheArgs, CacheList, CacheLookup, CachePrune, CacheSave, CacheVerify, Format, OciCache, OciCacheCommand,
 };
-use crate::commands::packages::{describe, own_directory};
+use crate::commands::packages::{self, own_directory};
 use crate::interruption::Interruption;
 use crate::output::{bytes, columns, count, json, print, tell, warn};
 
@@ -83,9 +83,11 @@ fn lookup(args: &CacheLookup) -> Result<()> {
     let (settings, annotations) = (Settings::default(), BTreeMap::new());
     let request = prepared.request(&settings, "latest", &annotations, &args.layers.output, &|| false);
     let found = vcontainer_build::lookup::lookup(&request, &mut |event| {
-        if !args.quiet {
-            tell(&format!("{}\n", describe(event)));
-        }
+        packages::show(event, |text| {
+            if !args.quiet {
+                tell(&format!("{text}\n"));
+            }
+        });
     })?;
     let layers: Vec<LookedUp> = found
         .into_iter()

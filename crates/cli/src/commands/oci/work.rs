@@ -3,7 +3,7 @@
 
 use vcontainer_build::Event;
 
-use crate::commands::packages::describe;
+use crate::commands::packages;
 use crate::output::{tell, warn};
 
 /// Names of packages in one line.
@@ -41,7 +41,7 @@ pub(super) fn show(event: Event<'_>, quiet: bool) {
                 "layer {layer}: maintainer scripts were not run (docs/guide/images.md tells what is missing then): {names}"
             ));
         }
-        Event::Packages(event) => say(describe(event)),
+        Event::Packages(event) => packages::show(event, say),
         Event::Hit { layer, key } => say(format!("OCI Cache HIT: Layer '{layer}' ({key})")),
         Event::Miss { layer, content } => {
             say(format!("OCI Cache MISS: Layer '{layer}' ({layer}:{content})"));
