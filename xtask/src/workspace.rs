@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vcontainer-wire", &[]),
     ("vcontainer-agent", &["vcontainer-wire"]),
     ("vcontainer-debian", &[]),
-    ("vcontainer-guest", &["vcontainer-debian"]),
+    ("vcontainer-guest", &["vcontainer-build", "vcontainer-debian"]),
     ("vcontainer-vm", &["vcontainer-guest", "vcontainer-wire"]),
 ];
 

@@ -12,7 +12,7 @@ use vcontainer_bundle::target::docker;
 use vcontainer_store::Limits;
 
 pub use fetch::Fetch;
-pub use guest::{Guest, GuestBuild, GuestCommand, GuestList};
+pub use guest::{Guest, GuestBuild, GuestCommand, GuestList, GuestPack};
 pub use oci::{
     CacheArgs, CacheList, CacheLookup, CachePrune, CacheSave, CacheVerify, CompressionArg, LayerArgs, Oci,
     OciBuild, OciCache, OciCacheCommand, OciCommand, OciDiff, OciExtract, OciIndex, OciInspect, OciLayers,

@@ -184,6 +184,17 @@ impl Tree {
         Ok(bytes)
     }
 
+    /// The first bytes of a file of this tree, `most` of them or all.
+    ///
+    /// # Errors
+    /// The temporary file fails.
+    pub fn start(&self, content: Content, most: u64) -> io::Result<Vec<u8>> {
+        self.read(Content {
+            offset: content.offset,
+            size: content.size.min(most),
+        })
+    }
+
     /// All objects, sorted by path; parents come before what is in them.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &Node)> {
         self.nodes.iter().map(|(path, node)| (&path[..], node))

@@ -7,12 +7,40 @@ use std::io;
 
 use vcontainer_debian::{Content, Kind, Tree};
 
+use crate::elf;
+
 /// Why the kernel's modules cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleError {
-    /// The packages have no kernel, or several.
-    #[error("the packages have {0} kernels instead of one")]
+    /// There are modules of no kernel.
+    #[error(
+        "there are none in /usr/lib/modules, not even the list `modules.builtin`: install the kernel's packages \
+         (linux-image-… of Debian, kernel-base and kernel-modules of Yocto), or name its modules by --modules"
+    )]
+    NoKernel,
+    /// There are modules of several kernels.
+    #[error("there are modules of {0} kernels in /usr/lib/modules instead of one")]
     Kernels(usize),
+    /// Modules that the kernel doesn't have, as a list.
+    #[error(
+        "kernel {kernel} has no {names}, neither built in nor as a module: a guest needs them. Switch them on in its \
+         configuration (guest/kernel.cfg lists what a guest needs) and install its modules"
+    )]
+    Lacks {
+        /// The kernel's release.
+        kernel: String,
+        /// The modules.
+        names: String,
+    },
+    /// Modules that modprobe cannot find.
+    #[error(
+        "kernel {kernel} has no modules.dep, which the modprobe of the root filesystem needs: run \
+         `depmod -b ROOT {kernel}`, or install busybox, whose modprobe does without"
+    )]
+    NoDepmod {
+        /// The kernel's release.
+        kernel: String,
+    },
     /// A module that the kernel doesn't have.
     #[error("kernel {kernel} has no module `{name}`, which {wanted_by} needs")]
     Missing {
@@ -93,8 +121,31 @@ impl<'a> Modules<'a> {
                 builtin,
                 loaded: BTreeMap::new(),
             }),
-            _ => Err(ModuleError::Kernels(count)),
+            None => Err(ModuleError::NoKernel),
+            Some(_) => Err(ModuleError::Kernels(count)),
         }
+    }
+
+    /// Whether the kernel has it, built in or as a module.
+    pub fn has(&self, name: &str) -> bool {
+        let name = module_name(name.as_bytes());
+        self.builtin.contains(&name) || self.packed.contains_key(&name)
+    }
+
+    /// All of these must be there.
+    pub fn require<'n>(&self, names: impl IntoIterator<Item = &'n String>) -> Result<(), ModuleError> {
+        let missing: Vec<&str> = names
+            .into_iter()
+            .filter(|name| !self.has(name))
+            .map(|name| &name[..])
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(ModuleError::Lacks {
+            kernel: self.kernel.clone(),
+            names: missing.join(", "),
+        })
     }
 
     /// The wanted modules and what they need, in the order in which they can be loaded. What is built into the kernel
@@ -156,9 +207,12 @@ impl<'a> Modules<'a> {
         })
     }
 
-    /// A module that [`Modules::load_order`] named.
-    pub fn get(&self, name: &str) -> Option<&Module> {
-        self.loaded.get(name)
+    /// Names and contents of modules that [`Modules::load_order`] named.
+    pub fn contents(&self, names: &[String]) -> Vec<(String, Vec<u8>)> {
+        let loaded = names.iter().filter_map(|name| self.loaded.get(name));
+        loaded
+            .map(|module| (module.name.clone(), module.bytes.clone()))
+            .collect()
     }
 
     /// `modules.dep` for these modules, each of which lies in `kernel/NAME.ko`: for each all that must be loaded
@@ -233,14 +287,7 @@ fn module_name(text: &[u8]) -> String {
 
 /// The section `.modinfo` of an ELF file (System V ABI, chapter 4).
 fn modinfo(bytes: &[u8]) -> Option<&[u8]> {
-    let number = |at: usize, length: usize| {
-        let field = bytes.get(at..at.checked_add(length)?)?;
-        let value = field
-            .iter()
-            .rev()
-            .fold(0u64, |value, byte| value << 8 | u64::from(*byte));
-        usize::try_from(value).ok()
-    };
+    let number = |at: usize, length: usize| usize::try_from(elf::number(bytes, at, length)?).ok();
     // 64 bits, little-endian.
     if bytes.get(..6)? != b"\x7fELF\x02\x01" {
         return None;

@@ -12,6 +12,9 @@ use serde::Deserialize;
 use crate::Engine;
 use crate::pattern::Pattern;
 
+/// What tells the agent what to do (`docs/formats/guest-manifest.md`).
+const GUEST_CONF: &[u8] = b"etc/vcontainer/guest.conf";
+
 /// What a guest of one engine is made of.
 #[derive(Debug)]
 pub(crate) struct Recipe {
@@ -27,6 +30,12 @@ pub(crate) struct Recipe {
     pub boot_modules: Vec<String>,
     /// Modules in the root filesystem.
     pub modules: Vec<String>,
+    /// Those of them that the agent is told to load.
+    pub needed_modules: Vec<String>,
+    /// Programs that are called: by the path where they are looked for, or by their name.
+    pub programs: Vec<String>,
+    /// Those of them that busybox cannot stand in for.
+    pub not_busybox: Vec<String>,
     /// Programs with many names.
     pub applets: Vec<Applets>,
     /// Links by path, with their targets.
@@ -95,6 +104,8 @@ struct Part {
     prune: Vec<String>,
     boot_modules: Vec<String>,
     modules: Vec<String>,
+    programs: Vec<String>,
+    not_busybox: Vec<String>,
     applets: Option<Applets>,
     links: BTreeMap<String, String>,
     directories: BTreeMap<String, String>,
@@ -114,6 +125,9 @@ impl Recipe {
             prune: Vec::new(),
             boot_modules: Vec::new(),
             modules: Vec::new(),
+            needed_modules: Vec::new(),
+            programs: Vec::new(),
+            not_busybox: Vec::new(),
             applets: Vec::new(),
             links: BTreeMap::new(),
             directories: BTreeMap::new(),
@@ -124,7 +138,30 @@ impl Recipe {
             recipe.add(&data.join(format!("{name}.toml")))?;
             recipe.add_files(&data.join("files").join(name), b"")?;
         }
+        recipe.add_guest_conf()?;
         Ok(recipe)
+    }
+
+    /// What the agent is told to load and to start.
+    fn add_guest_conf(&mut self) -> Result<(), RecipeError> {
+        let Some(conf) = self.files.get(GUEST_CONF) else {
+            return Ok(());
+        };
+        let text = fs::read_to_string(&conf.source).map_err(|source| RecipeError::Read {
+            path: conf.source.clone(),
+            source,
+        })?;
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            match (words.next(), words.next()) {
+                (Some("module"), Some(name)) => self.needed_modules.push(name.to_owned()),
+                (Some("service"), Some(program)) => {
+                    self.programs.push(program.trim_start_matches('/').to_owned());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn add(&mut self, path: &Path) -> Result<(), RecipeError> {
@@ -145,6 +182,8 @@ impl Recipe {
             .extend(part.prune.iter().map(|text| Pattern::new(text)));
         self.boot_modules.extend(part.boot_modules);
         self.modules.extend(part.modules);
+        self.programs.extend(part.programs);
+        self.not_busybox.extend(part.not_busybox);
         self.applets.extend(part.applets);
         self.links.extend(part.links);
         self.concatenate.extend(
@@ -216,7 +255,13 @@ mod tests {
             assert!(recipe.packages.iter().any(|name| name.starts_with(engine.name())));
             assert!(recipe.packages.contains(&"skopeo".to_owned()));
             assert!(!recipe.keeps(b"usr/share/doc/skopeo/copyright") && recipe.keeps(b"usr/bin/skopeo"));
-            let conf = &recipe.files[&b"etc/vcontainer/guest.conf"[..]];
+            assert!(recipe.needed_modules.iter().all(|name| recipe.modules.contains(name)));
+            assert!(recipe.programs.contains(&engine.name().to_owned()));
+            assert_eq!(
+                recipe.programs.contains(&"usr/sbin/dockerd".to_owned()),
+                engine == Engine::Docker
+            );
+            let conf = &recipe.files[GUEST_CONF];
             let text = fs::read_to_string(&conf.source).unwrap();
             assert!(text.lines().any(|line| line == format!("engine {engine}")));
             assert!(recipe.files.contains_key(&b"etc/passwd"[..]));

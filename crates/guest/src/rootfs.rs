@@ -9,6 +9,7 @@ use vcontainer_debian::{Kind, Node, Tree};
 
 use crate::modules::{ModuleError, Modules};
 use crate::recipe::Recipe;
+use crate::root;
 
 /// Compression of squashfs: beyond this level packing takes several times as long for one or two percent.
 const LEVEL: &str = "12";
@@ -36,7 +37,7 @@ pub enum RootfsError {
         source: io::Error,
     },
     /// The guest data wants files that the packages don't have.
-    #[error("the packages have nothing for `/{0}`: the guest data doesn't fit them")]
+    #[error("there is nothing for `/{0}` in the root filesystem: the guest data doesn't fit it")]
     Nothing(String),
     /// The temporary file fails.
     #[error("cannot read or write temporary files")]
@@ -51,24 +52,48 @@ pub(crate) struct KernelParts {
     pub boot_modules: Vec<(String, Vec<u8>)>,
 }
 
-/// Takes the kernel's modules out of the tree: the wanted ones, unpacked, take the place of all.
+/// Takes the kernel's modules out of the tree: the wanted ones, unpacked, take the place of all. All must be there.
 pub(crate) fn take_modules(tree: &mut Tree, recipe: &Recipe) -> Result<KernelParts, ModuleError> {
+    let modules = Modules::find(tree)?;
+    modules.require(recipe.boot_modules.iter().chain(&recipe.modules))?;
+    replace_modules(tree, &recipe.boot_modules, &recipe.modules)
+}
+
+/// The same of any kernel: of the modules in the root filesystem those must be there that the agent loads. Where depmod
+/// has been run, its lists and all modules stay as they are.
+pub(crate) fn take_any_modules(tree: &mut Tree, recipe: &Recipe) -> Result<KernelParts, ModuleError> {
     let mut modules = Modules::find(tree)?;
-    let boot = modules.load_order(&recipe.boot_modules)?;
-    let mut all = modules.load_order(&recipe.modules)?;
+    modules.require(recipe.boot_modules.iter().chain(&recipe.needed_modules))?;
+    let release = modules.kernel.clone();
+    let lists = format!("usr/lib/modules/{release}/modules.dep");
+    if tree.get(lists.as_bytes()).is_some() {
+        let boot = modules.load_order(&recipe.boot_modules)?;
+        let boot_modules = modules.contents(&boot);
+        return Ok(KernelParts {
+            release,
+            boot_modules,
+        });
+    }
+    let there: Vec<String> = recipe
+        .modules
+        .iter()
+        .filter(|name| modules.has(name))
+        .cloned()
+        .collect();
+    replace_modules(tree, &recipe.boot_modules, &there)
+}
+
+fn replace_modules(tree: &mut Tree, boot: &[String], others: &[String]) -> Result<KernelParts, ModuleError> {
+    let mut modules = Modules::find(tree)?;
+    let boot = modules.load_order(boot)?;
+    let mut all = modules.load_order(others)?;
     all.extend(boot.iter().cloned());
     all.sort();
     all.dedup();
     let dependencies = modules.dependencies(&all)?;
     let aliases = modules.aliases(&all);
     let kernel = modules.kernel.clone();
-    let bytes_of = |name: &String| {
-        modules
-            .get(name)
-            .map(|module| (name.clone(), module.bytes.clone()))
-    };
-    let boot: Vec<_> = boot.iter().filter_map(bytes_of).collect();
-    let all: Vec<_> = all.iter().filter_map(bytes_of).collect();
+    let (boot, all) = (modules.contents(&boot), modules.contents(&all));
     let directory = format!("usr/lib/modules/{kernel}");
     let builtin = tree
         .get(format!("{directory}/modules.builtin").as_bytes())
@@ -77,18 +102,9 @@ pub(crate) fn take_modules(tree: &mut Tree, recipe: &Recipe) -> Result<KernelPar
     for (name, bytes) in all {
         put(tree, &format!("{directory}/kernel/{name}.ko"), 0o644, &bytes)?;
     }
-    put(
-        tree,
-        &format!("{directory}/modules.dep"),
-        0o644,
-        dependencies.as_bytes(),
-    )?;
-    put(
-        tree,
-        &format!("{directory}/modules.alias"),
-        0o644,
-        aliases.as_bytes(),
-    )?;
+    for (name, text) in [("modules.dep", dependencies), ("modules.alias", aliases)] {
+        put(tree, &format!("{directory}/{name}"), 0o644, text.as_bytes())?;
+    }
     if let Some(builtin) = builtin {
         tree.insert(format!("{directory}/modules.builtin").as_bytes(), builtin);
     }
@@ -98,9 +114,12 @@ pub(crate) fn take_modules(tree: &mut Tree, recipe: &Recipe) -> Result<KernelPar
     })
 }
 
-/// Adds to the tree what the guest data says.
+/// Adds to the tree what the guest data says. Links, names of busybox and files made of others are for what isn't there.
 pub(crate) fn dress(tree: &mut Tree, recipe: &Recipe) -> Result<(), RootfsError> {
     for (path, pattern) in &recipe.concatenate {
+        if tree.get(path.as_bytes()).is_some() {
+            continue;
+        }
         let mut parts = Vec::new();
         for (path, node) in tree.iter().filter(|(path, _)| pattern.matches(path)) {
             if let Kind::File(content) = node.kind {
@@ -145,14 +164,23 @@ pub(crate) fn dress(tree: &mut Tree, recipe: &Recipe) -> Result<(), RootfsError>
         );
     }
     for (path, target) in &recipe.links {
-        tree.insert(path.as_bytes(), link(target));
+        // A name without a program would hide the same name further on in PATH.
+        let target_is_there = || match path.rsplit_once('/') {
+            Some((directory, _)) if path.starts_with("usr/") => {
+                root::resolve(tree, format!("{directory}/{target}").as_bytes()).is_some()
+            }
+            _ => true,
+        };
+        if tree.get(path.as_bytes()).is_none() && target_is_there() {
+            tree.insert(path.as_bytes(), link(target));
+        }
     }
     for applets in &recipe.applets {
         let Some((directory, program)) = applets.program.rsplit_once('/') else {
             continue;
         };
         if tree.get(applets.program.as_bytes()).is_none() {
-            return Err(RootfsError::Nothing(applets.program.clone()));
+            continue;
         }
         for name in &applets.names {
             let path = format!("{directory}/{name}");
@@ -165,7 +193,7 @@ pub(crate) fn dress(tree: &mut Tree, recipe: &Recipe) -> Result<(), RootfsError>
     Ok(())
 }
 
-fn link(target: &str) -> Node {
+pub(crate) fn link(target: &str) -> Node {
     Node {
         mode: 0o777,
         uid: 0,

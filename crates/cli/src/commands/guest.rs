@@ -1,15 +1,18 @@
-//! `vcontainer guest build` and `vcontainer guest list`.
+//! `vcontainer guest build`, `vcontainer guest pack` and `vcontainer guest list`.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use vcontainer_debian::host;
-use vcontainer_guest::{Arch, Build, BuildEvent, Engine, GuestFiles, OpenError, build};
+use vcontainer_guest::{Arch, Build, BuildEvent, Engine, GuestFiles, OpenError, Pack, build, pack};
 
 use super::packages::{self, mirrors, own_directory};
-use crate::args::{Guest, GuestBuild, GuestCommand, GuestList};
+use crate::args::{Guest, GuestBuild, GuestCommand, GuestList, GuestPack};
 use crate::output::{bytes, columns, count, print, tell};
+
+/// Who made the files, for the manifest.
+const TOOL: &str = concat!("vcontainer ", env!("CARGO_PKG_VERSION"));
 
 /// Runs a command about guest files.
 ///
@@ -18,6 +21,7 @@ use crate::output::{bytes, columns, count, print, tell};
 pub fn run(args: &Guest) -> Result<()> {
     match &args.command {
         GuestCommand::Build(args) => build_all(args),
+        GuestCommand::Pack(args) => pack_one(args),
         GuestCommand::List(args) => list(args),
     }
 }
@@ -50,14 +54,8 @@ fn build_all(args: &GuestBuild) -> Result<()> {
     } else {
         args.arch.clone()
     };
-    let share = match &args.share {
-        Some(share) => share.clone(),
-        None => installed_share()?,
-    };
-    let output = match &args.output {
-        Some(output) => output.clone(),
-        None => data_directory()?,
-    };
+    let share = args.share.clone().map_or_else(installed_share, Ok)?;
+    let output = args.output.clone().map_or_else(data_directory, Ok)?;
     let cache = match &args.cache {
         Some(cache) => cache.clone(),
         None => own_directory("XDG_CACHE_HOME", ".cache")?,
@@ -71,36 +69,73 @@ fn build_all(args: &GuestBuild) -> Result<()> {
                 engine: *engine,
                 arch: *arch,
                 data: share.join("guest"),
-                agent: share.join("agent").join(arch.name()).join("vcontainer-agent"),
+                agent: agent(&share, *arch),
                 output: output.join(engine.tool()),
                 cache: cache.clone(),
                 mirrors: mirrors.clone(),
                 keyring: args.keyring.clone(),
                 fetch_options: fetch_options.clone(),
-                tool: format!("vcontainer {}", env!("CARGO_PKG_VERSION")),
+                tool: TOOL.to_owned(),
             };
-            let say = |text: String| {
-                if !args.quiet {
-                    tell(&format!("{engine} {arch}: {text}\n"));
-                }
-            };
-            let files = build(&request, &mut |event| show(event, say))?;
-            let size = files.manifest().files.values().map(|file| file.size).sum();
-            say(format!(
-                "{} in {}, made in {:.0} s",
-                bytes(size),
-                files.directory().display(),
-                start.elapsed().as_secs_f64()
-            ));
+            let say = say(args.quiet, *engine, *arch);
+            let files = build(&request, &mut |event| show(event, &say))?;
+            say(made(&files, start));
         }
     }
     Ok(())
+}
+
+fn pack_one(args: &GuestPack) -> Result<()> {
+    let start = Instant::now();
+    let share = args.share.clone().map_or_else(installed_share, Ok)?;
+    let output = args.output.clone().map_or_else(data_directory, Ok)?;
+    let (engine, arch) = (args.engine, args.arch);
+    let request = Pack {
+        engine,
+        arch,
+        data: share.join("guest"),
+        agent: args.agent.clone().unwrap_or_else(|| agent(&share, arch)),
+        root: args.rootfs.clone(),
+        kernel: args.kernel.clone(),
+        modules: args.modules.clone(),
+        configuration: args.kernel_config.clone(),
+        output: output.join(engine.tool()),
+        tool: TOOL.to_owned(),
+    };
+    let say = say(args.quiet, engine, arch);
+    let files = pack(&request, &mut |event| show(event, &say))?;
+    say(made(&files, start));
+    Ok(())
+}
+
+fn agent(share: &Path, arch: Arch) -> PathBuf {
+    share.join("agent").join(arch.name()).join("vcontainer-agent")
+}
+
+/// What tells how far the guest is.
+fn say(quiet: bool, engine: Engine, arch: Arch) -> impl Fn(String) {
+    move |text| {
+        if !quiet {
+            tell(&format!("{engine} {arch}: {text}\n"));
+        }
+    }
+}
+
+fn made(files: &GuestFiles, start: Instant) -> String {
+    let size = files.manifest().files.values().map(|file| file.size).sum();
+    format!(
+        "{} in {}, made in {:.0} s",
+        bytes(size),
+        files.directory().display(),
+        start.elapsed().as_secs_f64()
+    )
 }
 
 fn show(event: BuildEvent<'_>, say: impl FnOnce(String)) {
     match event {
         BuildEvent::Waiting => say("waiting for another build of the same guest".into()),
         BuildEvent::Packages(event) => packages::show(event, say),
+        BuildEvent::Reading(path) => say(format!("reading {}", path.display())),
         BuildEvent::Unpacking(number) => say(format!("unpacking {}", count(number, "package"))),
         BuildEvent::Packing => say("packing the root filesystem".into()),
     }

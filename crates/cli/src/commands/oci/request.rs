@@ -1,7 +1,7 @@
 //! What layers an image has: options, before what the file says, and all that these name, opened.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use vcontainer_build::definition::Definition;
 use vcontainer_build::file::ImageFile;
 use vcontainer_build::key::Inputs;
 use vcontainer_build::layer::Times;
-use vcontainer_build::{Request, Tree, Unpacker, debian_architecture, scan};
+use vcontainer_build::{Request, debian_architecture, rootfs};
 use vcontainer_debian::{Release, Sources, host};
 use vcontainer_image::{Compression, Image, OpenOptions, Platform};
 
@@ -104,9 +104,9 @@ impl Prepared {
                 "{option} has a character that no name has"
             );
         }
-        let rootfs = args.rootfs.as_deref().or(file.rootfs.as_deref());
+        let directory = args.rootfs.as_deref().or(file.rootfs.as_deref());
         Ok(Self {
-            root: rootfs.map(|path| root(path, &args.temp_dir)).transpose()?,
+            root: directory.map(|path| rootfs(path, &args.temp_dir)).transpose()?,
             sources: sources(args, &file, &platform)?,
             inputs: inputs(args),
             cache: match layers.is_empty() || args.no_layer_cache {
@@ -312,30 +312,4 @@ fn base(args: &LayerArgs, file: &ImageFile, wanted: Option<&Platform>) -> Result
         ))
         .with_context(doing),
     }
-}
-
-/// The root filesystem. The content of a tar file is unpacked into a nameless file in `scratch`.
-fn root(path: &Path, scratch: &Path) -> Result<Tree> {
-    let doing = || format!("the root filesystem `{}` cannot be used", path.display());
-    let metadata = fs::metadata(path).with_context(doing)?;
-    if metadata.is_dir() {
-        // Root, or who pretends to be, has owners to keep.
-        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-        let builder = (!user.is_root()).then(|| (user.as_raw(), group.as_raw()));
-        return scan::directory_of(path, builder).with_context(doing);
-    }
-    let read = || -> Result<Tree> {
-        let mut file = File::open(path)?;
-        let mut start = [0; 8];
-        let count = std::io::Read::read(&mut file, &mut start)?;
-        let compression = Compression::sniff(start.get(..count).unwrap_or_default())?;
-        std::io::Seek::rewind(&mut file)?;
-        let mut unpacker = Unpacker::new(scratch)?.without_whiteouts();
-        unpacker.add(file, compression, &format!("`{}`", path.display()))?;
-        let tree = unpacker.finish();
-        // An empty file is a tar to some.
-        ensure!(!tree.is_empty(), "it is empty");
-        Ok(tree)
-    };
-    read().with_context(doing)
 }
