@@ -1,5 +1,6 @@
 //! Guest files for tests, made by the real command as an ordinary user, once for each change of what they are made of.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -189,31 +190,12 @@ fn unpacked(arch: Arch, package: &str, path: &str) -> Result<Vec<u8>> {
     if let Ok(bytes) = fs::read(&kept) {
         return Ok(bytes);
     }
-    let sources = debian::Sources {
-        architecture: arch.debian().to_owned(),
-        release: Some(debian::Release {
-            suite: "trixie".to_owned(),
-            mirrors: vec![Mirror {
-                address: apt::mirror()?,
-                origin: "of this machine".to_owned(),
-            }],
-            keyring: "/usr/share/keyrings/debian-archive-keyring.gpg".into(),
-        }),
-        feeds: Vec::new(),
-        options: host::fetch_options()?,
-        cache: guests.join("packages"),
-        max_age: Duration::ZERO,
-    };
-    let fetching = || format!("fetching {package}");
-    let mut debian = debian::Apt::open(&sources, &mut |_| ()).with_context(fetching)?;
-    let solution = debian
-        .solve(&[package.to_owned()], &debian::Installed::default(), &mut |_| ())
-        .with_context(fetching)?;
-    let fetched = debian.fetch(&solution, &mut |_| ()).with_context(fetching)?;
     let scratch = tempfile::tempdir().context("making a temporary directory")?;
-    let tree = debian::unpack(&fetched.packages, scratch.path(), &|found| {
+    let wanted = [package.to_owned()];
+    let (tree, _) = unpack(arch, &wanted, &debian::Installed::default(), scratch.path(), &|found| {
         found.ends_with(format!("/{name}").as_bytes())
-    })?;
+    })
+    .with_context(|| format!("fetching {package}"))?;
     let node = tree
         .get(path.as_bytes())
         .with_context(|| format!("{package} has no {path}"))?;
@@ -226,6 +208,43 @@ fn unpacked(arch: Arch, package: &str, path: &str) -> Result<Vec<u8>> {
         .and_then(|()| fs::rename(&partial, &kept))
         .with_context(|| format!("keeping {name}"))?;
     Ok(bytes)
+}
+
+/// The tree of packages of Debian with what they depend on, but for what is `installed`, and their versions by name. Its
+/// content lies in a nameless file in `scratch`.
+///
+/// # Errors
+/// They cannot be fetched.
+pub(crate) fn unpack(
+    arch: Arch,
+    names: &[String],
+    installed: &debian::Installed,
+    scratch: &Path,
+    keep: &dyn Fn(&[u8]) -> bool,
+) -> Result<(debian::Tree, BTreeMap<String, String>)> {
+    let sources = debian::Sources {
+        architecture: arch.debian().to_owned(),
+        release: Some(debian::Release {
+            suite: "trixie".to_owned(),
+            mirrors: vec![Mirror {
+                address: apt::mirror()?,
+                origin: "of this machine".to_owned(),
+            }],
+            keyring: "/usr/share/keyrings/debian-archive-keyring.gpg".into(),
+        }),
+        feeds: Vec::new(),
+        options: host::fetch_options()?,
+        cache: cache::directory()?.join("guests/packages"),
+        max_age: Duration::ZERO,
+    };
+    let mut debian = debian::Apt::open(&sources, &mut |_| ())?;
+    let solution = debian.solve(names, installed, &mut |_| ())?;
+    let packages = debian.fetch(&solution, &mut |_| ())?.packages;
+    let tree = debian::unpack(&packages, scratch, keep)?;
+    let versions = packages
+        .into_iter()
+        .map(|package| (package.name, package.version));
+    Ok((tree, versions.collect()))
 }
 
 fn add(sha: &mut Sha256, path: &Path) -> Result<()> {

@@ -10,6 +10,7 @@ pub mod docker;
 pub mod engine;
 pub mod generated;
 pub mod guest;
+pub mod guest_root;
 pub mod guide;
 pub mod layout;
 pub mod machine;

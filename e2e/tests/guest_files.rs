@@ -1,18 +1,24 @@
-//! `vcontainer guest build` as an ordinary user calls it.
+//! `vcontainer guest build` and `vcontainer guest pack` as an ordinary user calls them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
+use e2e::guest_root::Root;
 use e2e::person::Person;
 use e2e::trials::Trials;
-use e2e::{cache, guest, guide};
+use e2e::{cache, guest, guide, tool};
 use vcontainer_guest::{Arch, Engine, GuestFiles};
 
 fn main() -> ExitCode {
     let mut trials = Trials::new();
     trials.anywhere("two_people_make_the_same_guests", two_people_make_the_same_guests);
+    trials.anywhere(
+        "a_root_of_the_same_packages_is_the_same_guest",
+        a_root_of_the_same_packages_is_the_same_guest,
+    );
+    trials.anywhere("a_root_of_ones_own_boots", a_root_of_ones_own_boots);
     trials.anywhere("one_error_names_every_mirror", one_error_names_every_mirror);
     trials.anywhere("a_read_only_output_is_told", a_read_only_output_is_told);
     trials.run()
@@ -62,6 +68,89 @@ fn same_guest(made: &Path, engine: Engine, arch: Arch, person: &Person) -> Resul
         "{engine} {arch}: the root filesystem is too large"
     );
     Ok(())
+}
+
+/// `vcontainer guest pack` for aarch64 into `work/packed`; returns the tool's directory in there.
+fn pack(person: &Person, engine: Engine, root: &str, before: &str) -> Result<PathBuf> {
+    let script = format!(
+        "{before}\nexec vcontainer guest pack --quiet --engine {engine} --arch aarch64 --rootfs {root} --kernel kernel \
+         --output packed --share {}",
+        cache::checkout().join("target/share/vcontainer").display()
+    );
+    // The person cannot build the tool.
+    tool::binary()?;
+    let printed = person
+        .command("fakeroot")
+        .args(["sh", "-euc", &script])
+        .directory(person.path("work"))
+        .output()?;
+    ensure!(printed.is_empty(), "{printed}");
+    Ok(person.path("work/packed").join(engine.tool()))
+}
+
+/// All that `build` does to packages `pack` does to a root filesystem that somebody has made of them.
+fn a_root_of_the_same_packages_is_the_same_guest() -> Result<()> {
+    let (engine, arch) = (Engine::Podman, Arch::Aarch64);
+    let person = Person::new()?;
+    let root = Root::new(&person, engine, arch)?;
+    let built = GuestFiles::open(&guest::guest_files(engine, arch)?, engine, arch)?;
+    let packed = GuestFiles::open(&pack(&person, engine, "root.tar", "")?, engine, arch)?;
+    packed.verify(&person.path("tmp/memory"))?;
+    ensure!(packed.manifest().packages.is_empty(), "it cannot know packages");
+    ensure!(packed.manifest().kernel == built.manifest().kernel, "another kernel");
+    if root.packages != built.manifest().packages {
+        println!("the mirror has new packages since the first guest was made: nothing to compare");
+        return Ok(());
+    }
+    ensure!(
+        packed.manifest().files == built.manifest().files,
+        "{:?}\nis not\n{:?}",
+        packed.manifest().files,
+        built.manifest().files
+    );
+    Ok(())
+}
+
+/// Directories as Yocto has them without usrmerge, dockerd where it has it, somebody's file, and no modules.dep.
+const ANOTHER_SHAPE: &str = "
+    mkdir root
+    tar -C root -xf root.tar
+    cd root
+    rm bin sbin lib
+    mv usr/sbin sbin
+    mkdir -p bin lib usr/sbin opt
+    mv sbin/dockerd usr/bin/dockerd
+    mv usr/bin/busybox bin/busybox
+    ln -s busybox bin/sh
+    ln -s ../../bin/busybox usr/bin/awk
+    mv usr/lib/modules lib/modules
+    echo mine > opt/mine
+    chown 33:44 opt/mine
+    cd ..";
+
+fn a_root_of_ones_own_boots() -> Result<()> {
+    let (engine, arch) = (Engine::Docker, Arch::Aarch64);
+    let person = guest::newcomer()?;
+    Root::new(&person, engine, arch)?;
+    let packed = pack(&person, engine, "root", ANOTHER_SHAPE)?;
+    guest::layout(&person, arch, "app")?;
+    let tool = |words: &[&str]| {
+        let command = person.command("vdkr").args(["-a", "aarch64", "--blob-dir"]);
+        command
+            .arg(&packed)
+            .args(words)
+            .directory(person.path("work"))
+    };
+    let vdkr = |words: &[&str]| tool(words).output();
+    vdkr(&["vimport", "app", "app:1"])?;
+    let images = vdkr(&["images", "--format", "{{.Repository}}:{{.Tag}}"])?;
+    ensure!(images == "app:1\n", "{images}");
+    let said = vdkr(&["run", "--rm", "app:1", "sh", "-c", "uname -m; echo $FOO"])?;
+    ensure!(said == "aarch64\nbar\n", "{said}");
+    let owners = tool(&["vshell"]).output_with(b"stat -c %u:%g /opt/mine /usr/bin/dockerd\n")?;
+    ensure!(owners == "33:44\n0:0\n", "{owners}");
+    vdkr(&["vmemres", "stop"])?;
+    person.alone()
 }
 
 fn one_error_names_every_mirror() -> Result<()> {

@@ -13,7 +13,7 @@ use vcontainer_build::definition::Definition;
 use vcontainer_build::file::ImageFile;
 use vcontainer_build::key::Inputs;
 use vcontainer_build::layer::Times;
-use vcontainer_build::{Request, debian_architecture, rootfs};
+use vcontainer_build::{Request, Tree, debian_architecture, rootfs};
 use vcontainer_debian::{Release, Sources, host};
 use vcontainer_image::{Compression, Image, OpenOptions, Platform};
 
