@@ -71,7 +71,7 @@ fn same_guest(made: &Path, engine: Engine, arch: Arch, person: &Person) -> Resul
 }
 
 /// `vcontainer guest pack` for aarch64 into `work/packed`; returns the tool's directory in there.
-fn pack(person: &Person, engine: Engine, root: &str, before: &str) -> Result<PathBuf> {
+fn pack(person: &Person, engine: Engine, root: &str, (shell, before): (&[&str], &str)) -> Result<PathBuf> {
     let script = format!(
         "{before}\nexec vcontainer guest pack --quiet --engine {engine} --arch aarch64 --rootfs {root} --kernel kernel \
          --output packed --share {}",
@@ -80,8 +80,9 @@ fn pack(person: &Person, engine: Engine, root: &str, before: &str) -> Result<Pat
     // The person cannot build the tool.
     tool::binary()?;
     let printed = person
-        .command("fakeroot")
-        .args(["sh", "-euc", &script])
+        .command("env")
+        .args(shell)
+        .args(["-euc", &script])
         .directory(person.path("work"))
         .output()?;
     ensure!(printed.is_empty(), "{printed}");
@@ -94,7 +95,7 @@ fn a_root_of_the_same_packages_is_the_same_guest() -> Result<()> {
     let person = Person::new()?;
     let root = Root::new(&person, engine, arch)?;
     let built = GuestFiles::open(&guest::guest_files(engine, arch)?, engine, arch)?;
-    let packed = GuestFiles::open(&pack(&person, engine, "root.tar", "")?, engine, arch)?;
+    let packed = GuestFiles::open(&pack(&person, engine, "root.tar", (&["sh"], ""))?, engine, arch)?;
     packed.verify(&person.path("tmp/memory"))?;
     ensure!(packed.manifest().packages.is_empty(), "it cannot know packages");
     ensure!(packed.manifest().kernel == built.manifest().kernel, "another kernel");
@@ -132,7 +133,7 @@ fn a_root_of_ones_own_boots() -> Result<()> {
     let (engine, arch) = (Engine::Docker, Arch::Aarch64);
     let person = guest::newcomer()?;
     Root::new(&person, engine, arch)?;
-    let packed = pack(&person, engine, "root", ANOTHER_SHAPE)?;
+    let packed = pack(&person, engine, "root", (&["fakeroot", "sh"], ANOTHER_SHAPE))?;
     guest::layout(&person, arch, "app")?;
     let tool = |words: &[&str]| {
         let command = person.command("vdkr").args(["-a", "aarch64", "--blob-dir"]);

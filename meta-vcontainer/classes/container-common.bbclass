@@ -9,6 +9,10 @@ CONTAINER_DEFAULT_RUNTIME ?= "${@'podman' if d.getVar('CONTAINER_PROFILE') == 'p
 # "native": stores are written as data. "vm": a real engine imports in a machine, which needs guest files.
 VCONTAINER_IMPORT ?= "native"
 
+# Where the recipes of guest files take them from. "prebuilt": VCONTAINER_GUEST_DIR has them. "packages": they are made of
+# this build's own packages, with the engines of meta-virtualization.
+VCONTAINER_GUEST_FROM ?= "prebuilt"
+
 # A directory with guest files made by `vcontainer guest build`, instead of those that the vruntime multiconfigs make.
 VCONTAINER_GUEST_DIR ?= ""
 # Their content counts, not where they are: what uses them depends on the manifests there.

@@ -171,7 +171,7 @@ pub(crate) fn dress(tree: &mut Tree, recipe: &Recipe) -> Result<(), RootfsError>
             }
             _ => true,
         };
-        if tree.get(path.as_bytes()).is_none() && target_is_there() {
+        if is_free(tree, path) && target_is_there() {
             tree.insert(path.as_bytes(), link(target));
         }
     }
@@ -191,6 +191,18 @@ pub(crate) fn dress(tree: &mut Tree, recipe: &Recipe) -> Result<(), RootfsError>
         }
     }
     Ok(())
+}
+
+/// Whether there is nothing at a path, or an empty directory.
+fn is_free(tree: &Tree, path: &str) -> bool {
+    match tree.get(path.as_bytes()).map(|node| &node.kind) {
+        None => true,
+        Some(Kind::Directory) => {
+            let below = [&Tree::real(path.as_bytes())[..], b"/"].concat();
+            !tree.iter().any(|(path, _)| path.starts_with(&below))
+        }
+        Some(_) => false,
+    }
 }
 
 pub(crate) fn link(target: &str) -> Node {

@@ -131,6 +131,8 @@ fn a_root_as_yocto_makes_it_becomes_a_guest() {
     let bench = Bench::new();
     bench.write("root/usr/share/doc/docker/README", b"long");
     bench.write("root/boot/Image", b"the kernel again");
+    fs::create_dir_all(bench.path("root/var/run")).unwrap();
+    bench.write("root/var/lock/old", b"somebody's");
     symlink("busybox.nosuid", bench.path("root/bin/busybox")).unwrap();
     bench.write("root/bin/busybox.nosuid", &program(183));
     let files = bench.pack();
@@ -156,6 +158,8 @@ fn a_root_as_yocto_makes_it_becomes_a_guest() {
         // There is no xtables-nft-multi.
         ("usr/sbin/iptables", "-rwxr-xr-x 0/0"),
         ("usr/sbin/ip6tables", "nothing"),
+        ("var/run", "lrwxrwxrwx 0/0 ../run"),
+        ("var/lock", "drwxr-xr-x 0/0"),
         ("etc/vcontainer/guest.conf", "-rw-r--r-- 0/0"),
         ("usr/lib/modules/6.18.1-yocto/modules.builtin", "-rwxr-xr-x 0/0"),
     ] {
