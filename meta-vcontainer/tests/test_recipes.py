@@ -3,10 +3,10 @@
 import importlib.util
 import subprocess
 import sys
-import textwrap
 
 import pytest
 
+from harness import guests as guests_harness
 from harness import setup
 
 RECIPES = sorted(str(path.relative_to(setup.LAYER)) for path in setup.LAYER.glob("recipes-*/*/*.bb"))
@@ -24,7 +24,7 @@ def test_the_linter_has_nothing_to_say():
     """oelint-adv with .oelint.cfg, which gives the reasons for what is switched off."""
     if not importlib.util.find_spec("oelint_adv"):
         pytest.skip("needs oelint-adv: `pip install` the version that e2e/src/yocto.rs names")
-    patterns = ["recipes-*/**/*.bb", "recipes-*/**/*.inc", "dynamic-layers/**/*.bb*", "classes/*.bbclass", "conf/**/*.conf"]
+    patterns = ["recipes-*/**/*.bb", "recipes-*/**/*.inc", "dynamic-layers/**/*.bb*", "dynamic-layers/**/*.inc", "classes/*.bbclass", "conf/**/*.conf"]
     files = sorted(str(path.relative_to(setup.LAYER)) for pattern in patterns for path in setup.LAYER.glob(pattern))
     done = subprocess.run([sys.executable, "-m", "oelint_adv", *files], cwd=setup.LAYER, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     assert done.returncode == 0 and not done.stdout, done.stdout
@@ -88,27 +88,16 @@ def test_the_tarball_installs_itself(new_build, tmp_path):
 @pytest.mark.parametrize("first", [True, False])
 def test_beside_meta_virtualization(new_build, tmp_path, first):
     """Where that layer is there too, wherever it stands in bblayers.conf: our classes and recipes, with its engines."""
-    other = tmp_path / "meta-virtualization"
-    for path, text in {
-        "conf/layer.conf": """\
-            BBPATH .= ":${LAYERDIR}"
-            BBFILES += "${LAYERDIR}/recipes-*/*/*.bb"
-            BBFILE_COLLECTIONS += "virtualization-layer"
-            BBFILE_PATTERN_virtualization-layer = "^${LAYERDIR}/"
-            BBFILE_PRIORITY_virtualization-layer = "8"
-            LAYERSERIES_COMPAT_virtualization-layer = "wrynose blacksail"
-            """,
+    other = guests_harness.meta_virtualization(tmp_path, {
         "classes/image-oci.bbclass": 'FROM = "theirs"\n',
         "recipes-extended/images/container-image-host.bb": 'FROM = "theirs"\nLICENSE = "MIT"\n',
-    }.items():
-        file = other / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(textwrap.dedent(text))
+    })
     build = new_build(layers=[other], conf='KERNELDEPMODDEPEND = ""\nKERNEL_DEPLOY_DEPEND = ""\n')
     if first:
         conf = build.top / "conf/bblayers.conf"
         words = conf.read_text().replace(" %s" % other, "")
         conf.write_text(words.replace(" %s" % setup.LAYER, " %s %s" % (other, setup.LAYER)))
+    build.recipe("linux-yocto_6.18", guests_harness.KERNEL)
     build.recipe("img", "inherit image image-oci\n")
     assert build.parse("img")["FROM"] is None
     build.package("docker", {"/usr/bin/dockerd": "docker"})

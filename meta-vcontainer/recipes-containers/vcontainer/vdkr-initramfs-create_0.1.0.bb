@@ -5,5 +5,4 @@ LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
 
 GUEST_TOOL = "vdkr"
-GUEST_ENGINE = "docker"
 require vcontainer-guest.inc
