@@ -192,9 +192,13 @@ fn unpacked(arch: Arch, package: &str, path: &str) -> Result<Vec<u8>> {
     }
     let scratch = tempfile::tempdir().context("making a temporary directory")?;
     let wanted = [package.to_owned()];
-    let (tree, _) = unpack(arch, &wanted, &debian::Installed::default(), scratch.path(), &|found| {
-        found.ends_with(format!("/{name}").as_bytes())
-    })
+    let (tree, _) = unpack(
+        arch,
+        &wanted,
+        &debian::Installed::default(),
+        scratch.path(),
+        &|found| found.ends_with(format!("/{name}").as_bytes()),
+    )
     .with_context(|| format!("fetching {package}"))?;
     let node = tree
         .get(path.as_bytes())

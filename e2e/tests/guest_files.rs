@@ -98,7 +98,10 @@ fn a_root_of_the_same_packages_is_the_same_guest() -> Result<()> {
     let packed = GuestFiles::open(&pack(&person, engine, "root.tar", (&["sh"], ""))?, engine, arch)?;
     packed.verify(&person.path("tmp/memory"))?;
     ensure!(packed.manifest().packages.is_empty(), "it cannot know packages");
-    ensure!(packed.manifest().kernel == built.manifest().kernel, "another kernel");
+    ensure!(
+        packed.manifest().kernel == built.manifest().kernel,
+        "another kernel"
+    );
     if root.packages != built.manifest().packages {
         println!("the mirror has new packages since the first guest was made: nothing to compare");
         return Ok(());
@@ -137,10 +140,7 @@ fn a_root_of_ones_own_boots() -> Result<()> {
     guest::layout(&person, arch, "app")?;
     let tool = |words: &[&str]| {
         let command = person.command("vdkr").args(["-a", "aarch64", "--blob-dir"]);
-        command
-            .arg(&packed)
-            .args(words)
-            .directory(person.path("work"))
+        command.arg(&packed).args(words).directory(person.path("work"))
     };
     let vdkr = |words: &[&str]| tool(words).output();
     vdkr(&["vimport", "app", "app:1"])?;

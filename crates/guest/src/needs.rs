@@ -78,7 +78,9 @@ pub(crate) fn programs(
             ));
         }
         if recipe.not_busybox.contains(program) && is_busybox(&real) {
-            list.push(format!("`/{place}` is busybox's, which keeps no extended attributes"));
+            list.push(format!(
+                "`/{place}` is busybox's, which keeps no extended attributes"
+            ));
         }
         if program.contains('/') && &place != program {
             tree.insert(program.as_bytes(), link(&format!("/{place}")));
@@ -95,7 +97,8 @@ pub(crate) fn programs(
 pub(crate) fn modprobe_works(tree: &Tree, release: &str) -> bool {
     let directory = format!("usr/lib/modules/{release}/");
     let is_module = |path: &[u8]| path.starts_with(directory.as_bytes()) && path.ends_with(b".ko");
-    tree.get(format!("{directory}modules.dep.bin").as_bytes()).is_some()
+    tree.get(format!("{directory}modules.dep.bin").as_bytes())
+        .is_some()
         || !tree.iter().any(|(path, _)| is_module(path))
         || root::resolve(tree, b"usr/sbin/modprobe").is_some_and(|(real, _)| is_busybox(&real))
 }

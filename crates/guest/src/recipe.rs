@@ -255,7 +255,12 @@ mod tests {
             assert!(recipe.packages.iter().any(|name| name.starts_with(engine.name())));
             assert!(recipe.packages.contains(&"skopeo".to_owned()));
             assert!(!recipe.keeps(b"usr/share/doc/skopeo/copyright") && recipe.keeps(b"usr/bin/skopeo"));
-            assert!(recipe.needed_modules.iter().all(|name| recipe.modules.contains(name)));
+            assert!(
+                recipe
+                    .needed_modules
+                    .iter()
+                    .all(|name| recipe.modules.contains(name))
+            );
             assert!(recipe.programs.contains(&engine.name().to_owned()));
             assert_eq!(
                 recipe.programs.contains(&"usr/sbin/dockerd".to_owned()),

@@ -187,7 +187,10 @@ mod tests {
             symlink(target, root.join(name)).unwrap();
         }
         let mut tree = Tree::new(directory.path()).unwrap();
-        add(&mut tree, &root, directory.path(), &|path| path != b"usr/bin/none").unwrap();
+        add(&mut tree, &root, directory.path(), &|path| {
+            path != b"usr/bin/none"
+        })
+        .unwrap();
         for (path, expected) in [
             ("bin/sh", Some("bin/box")),
             ("usr/bin/sh", Some("bin/box")),
@@ -207,7 +210,10 @@ mod tests {
         let Some(Node {
             kind: Kind::Symlink(target),
             ..
-        }) = tree.iter().find(|(path, _)| *path == b"bin").map(|(_, node)| node)
+        }) = tree
+            .iter()
+            .find(|(path, _)| *path == b"bin")
+            .map(|(_, node)| node)
         else {
             panic!("/bin is no link")
         };

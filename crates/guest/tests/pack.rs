@@ -1,5 +1,7 @@
 //! `pack` with small root filesystems: what a guest needs is there, or told.
 
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests too.
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -51,7 +53,10 @@ impl Bench {
             .split_whitespace()
             .map(|name| format!("kernel/drivers/{name}.ko\n"))
             .collect();
-        bench.write("root/lib/modules/6.18.1-yocto/modules.builtin", builtin.as_bytes());
+        bench.write(
+            "root/lib/modules/6.18.1-yocto/modules.builtin",
+            builtin.as_bytes(),
+        );
         bench.write("root/etc/ssl/certs/ca-certificates.crt", b"certificates");
         bench
     }
@@ -113,9 +118,9 @@ fn shown(files: &GuestFiles, path: &str) -> String {
         .output()
         .unwrap();
     let text = String::from_utf8(listed.stdout).unwrap();
-    let line = text.lines().find(|line| {
-        line.ends_with(&format!(" /{path}")) || line.contains(&format!(" /{path} ->"))
-    });
+    let line = text
+        .lines()
+        .find(|line| line.ends_with(&format!(" /{path}")) || line.contains(&format!(" /{path} ->")));
     let Some(line) = line else {
         return "nothing".into();
     };
@@ -195,7 +200,10 @@ fn a_root_as_yocto_makes_it_becomes_a_guest() {
     };
     let error = pack(&request, &mut |_| ()).unwrap_err();
     let error = std::error::Error::source(&error).unwrap().to_string();
-    assert!(error.contains("kernel-base") && error.contains("--modules"), "{error}");
+    assert!(
+        error.contains("kernel-base") && error.contains("--modules"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -223,7 +231,8 @@ fn kernels_that_do_not_fit_are_told() {
     fs::write(&builtin, text.replace("virtio_blk", "x").replace("veth", "y")).unwrap();
     let told = bench.refused();
     assert!(
-        told.contains("kernel 6.18.1-yocto has no virtio_blk, veth, neither") && told.contains("guest/kernel.cfg"),
+        told.contains("kernel 6.18.1-yocto has no virtio_blk, veth, neither")
+            && told.contains("guest/kernel.cfg"),
         "{told}"
     );
     fs::write(&builtin, &text).unwrap();
@@ -237,7 +246,10 @@ fn kernels_that_do_not_fit_are_told() {
     );
     bench.write("Image", b"\x1f\x8b compressed");
     let told = bench.refused();
-    assert!(told.contains("no kernel that QEMU boots on aarch64: expected is the Image"), "{told}");
+    assert!(
+        told.contains("no kernel that QEMU boots on aarch64: expected is the Image"),
+        "{told}"
+    );
     bench.request.kernel = bench.path("none");
     assert!(bench.refused().contains("cannot read the kernel `"));
 }
@@ -255,7 +267,10 @@ fn the_configuration_is_checked_where_it_is_known() {
     bench.write("config", lacking.as_bytes());
     bench.request.configuration = Some(bench.path("config"));
     let told = bench.refused();
-    assert!(told.contains("lacks what a guest needs: CONFIG_SECCOMP. Add"), "{told}");
+    assert!(
+        told.contains("lacks what a guest needs: CONFIG_SECCOMP. Add"),
+        "{told}"
+    );
 }
 
 #[test]
