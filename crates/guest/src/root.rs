@@ -52,11 +52,10 @@ pub(crate) fn add(
         };
         // What two directories have become one: a link there is beside a file only to lead to it.
         let there = tree.get(&path).map(|node| &node.kind);
-        let stays = match (there, &kind) {
-            (Some(Kind::Directory), _) => true,
-            (Some(_), Kind::Symlink(_)) => true,
-            _ => false,
-        };
+        let stays = matches!(
+            (there, &kind),
+            (Some(Kind::Directory), _) | (Some(_), Kind::Symlink(_))
+        );
         if !stays {
             let node = Node {
                 mode: node.meta.mode,
