@@ -36,7 +36,7 @@ pub use build::{Built, BuiltLayer, build};
 pub use error::Error;
 pub use packages::debian_architecture;
 pub use request::{Event, Request};
-pub use staging::is_at;
 pub use rootfs::{RootfsError, RootfsFault, rootfs};
+pub use staging::is_at;
 pub use tree::{Content, Kind, Link, Node, Stamp, Tree};
 pub use unpack::Unpacker;
