@@ -68,6 +68,7 @@ do_deploy[vardeps] += "CONTAINER_BUNDLES"
 
 python () {
     vcontainer.bundle.prepare_bundle(d)
+    vcontainer.check.own_service_files(d, "CONTAINER_BUNDLES")
     vcontainer.fetcher.prepare(d)
     if vcontainer.bundle.switch(d, "CONTAINER_BUNDLE_DEPLOY"):
         bb.build.addtask("do_deploy", "do_build", "do_compile", d)

@@ -34,4 +34,5 @@ do_image[vardepsexclude] += "vcontainer_keep_times"
 
 python () {
     vcontainer.bundle.prepare_host(d)
+    vcontainer.check.own_service_files(d, "BUNDLED_CONTAINERS")
 }

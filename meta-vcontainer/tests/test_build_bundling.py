@@ -110,6 +110,17 @@ def test_an_installed_bundle_is_enough(build):
     assert list(repositories(build)) == ["container-base"]
 
 
+def test_packages_that_contradict_each_other_are_named(build):
+    build.recipe("one-bundle_1.0", 'inherit container-bundle\nCONTAINER_BUNDLES = "container-base:always"\n')
+    build.recipe("two-bundle_1.0", 'inherit container-bundle\nCONTAINER_BUNDLES = "container-base:no"\n')
+    build.recipe("host", HOST + 'IMAGE_INSTALL += "one-bundle two-bundle"\n')
+    output = build.bitbake("host", fails=True)
+    assert "`container-base` of the package `one-bundle` and `container-base` of the package `two-bundle` contradict each other" in output
+    build.recipe("host", HOST + 'IMAGE_INSTALL += "two-bundle"\nBUNDLED_CONTAINERS = "container-base:docker:on-failure"\n')
+    output = build.bitbake("host", fails=True)
+    assert "entry `container-base:docker:on-failure` of BUNDLED_CONTAINERS and `container-base` of the package `two-bundle` contradict" in output
+
+
 def test_remote_containers_without_digest(build):
     build.recipe("remote-bundle_1.0", 'inherit container-bundle\nCONTAINER_BUNDLES = "docker.io/library/redis:7"\n')
     output = build.bitbake("remote-bundle", fails=True)

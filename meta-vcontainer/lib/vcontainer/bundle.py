@@ -61,13 +61,17 @@ def engines(d) -> List[str]:
     return sorted(named | {d.getVar("CONTAINER_DEFAULT_RUNTIME")})
 
 
+def service_flags(entry: entries.Entry) -> Tuple[str, str, str]:
+    """The flags of CONTAINER_SERVICE_FILE that are for an entry; the first that is set counts."""
+    return entry.source, entries.key(entry.source), entries.image_of(entry).rpartition(":")[0]
+
+
 def service_files(d, found: List[entries.Entry], expand: bool = True) -> Dict[str, str]:
     """CONTAINER_SERVICE_FILE of the entries: path by source. Flags of others are not looked at: they may be for other recipes."""
     flags = d.getVarFlags("CONTAINER_SERVICE_FILE", expand=[] if not expand else None) or {}
     files = {}
     for entry in found:
-        names = (entry.source, entries.key(entry.source), entries.image_of(entry).rpartition(":")[0])
-        for name in names:
+        for name in service_flags(entry):
             if flags.get(name):
                 files[entry.source] = d.getVarFlag("CONTAINER_SERVICE_FILE", name, expand)
                 break
@@ -192,29 +196,31 @@ def bundle_host(d) -> None:
     rootfs = d.getVar("IMAGE_ROOTFS")
     folder = rootfs + d.expand("${datadir}/" + FOLDER)
     found = parsed(d, "BUNDLED_CONTAINERS") if is_host(d) else []
-    containers = [_bundled(d, entry) for entry in found] + _installed(d, folder)
+    named = [("entry `%s` of BUNDLED_CONTAINERS" % entry.text, _bundled(d, entry)) for entry in found]
     services = service_files(d, found)
-    for entry, container in zip(found, containers):
+    for entry, (_origin, container) in zip(found, named):
         if entry.source in services:
             container["service"] = services[entry.source]
             if not os.path.isfile(container["service"]):
                 fatal(d, "CONTAINER_SERVICE_FILE[%s]" % entry.source, "there is no file `%s`: is it in SRC_URI?" % container["service"])
-    if not containers:
+    named = _once(named + _installed(folder))
+    if not named:
         return
     config = os.path.join(d.getVar("WORKDIR"), "vcontainer", "bundle.toml")
     bb.utils.mkdirhier(os.path.dirname(config))
     before = times.names(rootfs)
     with open(config, "w", encoding="utf-8") as file:
-        for container in _once(containers):
+        for _origin, container in named:
             file.write("[[container]]\n" + tool.toml(container) + "\n")
     try:
-        tool.bundle(config, rootfs, d.getVar("TARGET_ARCH"), _options(d), {**settings(d), **guest_settings(d)})
+        tool.bundle(config, [origin for origin, _container in named], rootfs, d.getVar("TARGET_ARCH"), _options(d),
+                    {**settings(d), **guest_settings(d)})
     except tool.ToolError as error:
         bb.fatal("%s: containers cannot be bundled: %s" % (d.getVar("PN"), error))
     if os.path.isdir(folder):
         shutil.rmtree(folder)
     times.save(rootfs, before, _times_record(d))
-    bb.note("vcontainer: %d containers in the stores of %s" % (len(containers), d.getVar("PN")))
+    bb.note("vcontainer: %d containers in the stores of %s" % (len(named), d.getVar("PN")))
 
 
 def keep_times(d) -> None:
@@ -227,12 +233,12 @@ def _times_record(d) -> str:
     return d.expand("${WORKDIR}/vcontainer/times.json")
 
 
-def _once(containers: List[dict]) -> List[dict]:
-    """Without those that a package and BUNDLED_CONTAINERS both say in the same words."""
-    seen = []
-    for container in containers:
-        if container not in seen:
-            seen.append(container)
+def _once(named: List[Tuple[str, dict]]) -> List[Tuple[str, dict]]:
+    """Without those that BUNDLED_CONTAINERS says twice in the same words."""
+    seen: List[Tuple[str, dict]] = []
+    for origin, container in named:
+        if container not in [other for _origin, other in seen]:
+            seen.append((origin, container))
     return seen
 
 
@@ -245,16 +251,25 @@ def _bundled(d, entry: entries.Entry) -> dict:
     }
 
 
-def _installed(d, folder: str) -> List[dict]:
-    """The containers of bundle packages that are installed in the root filesystem."""
-    containers = []
+def installed_packages(folder: str) -> List[Tuple[str, str]]:
+    """Runtime and name of the bundle packages that are installed in the root filesystem, in its folder for them."""
+    found = []
     for runtime in entries.RUNTIMES:
         base = os.path.join(folder, runtime)
         names = sorted(os.listdir(base)) if os.path.isdir(base) else []
-        for meta in (name for name in names if name.endswith(".meta")):
-            with open(os.path.join(base, meta), encoding="utf-8") as file:
-                for entry in entries.parse_list(file.read()):
-                    containers.append(_package_container(base, meta[: -len(".meta")], runtime, entry))
+        found += [(runtime, name[: -len(".meta")]) for name in names if name.endswith(".meta")]
+    return found
+
+
+def _installed(folder: str) -> List[Tuple[str, dict]]:
+    """Their containers, each with the words for where it comes from."""
+    containers = []
+    for runtime, package in installed_packages(folder):
+        base = os.path.join(folder, runtime)
+        with open(os.path.join(base, package + ".meta"), encoding="utf-8") as file:
+            for entry in entries.parse_list(file.read()):
+                origin = "`%s` of the package `%s`" % (entry.source, package)
+                containers.append((origin, _package_container(base, package, runtime, entry)))
     return containers
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 from typing import Callable, Dict, List, Optional
@@ -77,9 +78,17 @@ def about_layers(line: str) -> bool:
     return not line.startswith(_QUIET_ABOUT) and "HIT: Layer" not in line
 
 
-def bundle(config: str, rootfs: str, arch: str, options: List[str], settings: Dict[str, str]) -> None:
-    """Puts the containers of a bundle.toml into the stores of a root filesystem, beside what is there. Raises ToolError."""
-    run(["bundle", "--config", config, "--rootfs", rootfs, "--arch", arch] + options, settings)
+def bundle(config: str, origins: List[str], rootfs: str, arch: str, options: List[str], settings: Dict[str, str]) -> None:
+    """Puts the containers of a bundle.toml into the stores of a root filesystem, beside what is there.
+
+    `origins` says of each where it comes from, as whoever reads an error knows it. Raises ToolError.
+    """
+    try:
+        run(["bundle", "--config", config, "--rootfs", rootfs, "--arch", arch] + options, settings)
+    except ToolError as error:
+        # The tool knows them by their numbers.
+        known = re.compile(r"container ([0-9]+) \(`[^`]*`\) of %s" % re.escape(config))
+        raise ToolError(known.sub(lambda match: origins[int(match.group(1)) - 1], str(error))) from error
 
 
 def lookup(config: str, options: List[str], settings: Dict[str, str]) -> List[dict]:

@@ -24,10 +24,11 @@ class ParseError(Exception):
 class Recipe:
     """A parsed recipe."""
 
-    def __init__(self, d, path: str, hashes: Dict[str, str]) -> None:
+    def __init__(self, d, path: str, hashes: Dict[str, str], warnings: List[str]) -> None:
         self.d = d
         self.path = path
         self.hashes = hashes
+        self.warnings = warnings
 
     def __getitem__(self, name: str) -> str:
         return self.d.getVar(name)
@@ -137,7 +138,7 @@ class Build:
             d = builder.parseRecipe(str(path), [], "test")
             if d.getVar("__SKIPPED"):
                 raise ParseError(d.getVar("__SKIPPED"))
-            return Recipe(d, str(path), dict(bb.parse.siggen.basehash))
+            return Recipe(d, str(path), dict(bb.parse.siggen.basehash), messages.lines)
         except bb.BBHandledException as error:
             raise ParseError("\n".join(messages.lines)) from error
         finally:
