@@ -63,12 +63,16 @@ OCI_IMAGE_ENV_VARS = "GREETING='good morning' A=b"
 OCI_IMAGE_LABELS = "vendor=acme"
 OCI_IMAGE_PORTS = "80 53/udp"
 OCI_IMAGE_RUNTIME_UID = "33"
+OCI_IMAGE_AUTHOR = "Ann Example"
+OCI_IMAGE_AUTHOR_EMAIL = "ann@mail.example"
+OCI_IMAGE_OS = "linux"
+OCI_IMAGE_BACKEND = "umoci"
 """)
-    build.bitbake("img")
+    assert "img: OCI_IMAGE_BACKEND: `umoci` has no effect" in build.bitbake("img")
     (content,) = layers(build, "img-1.0-oci")
     assert content == {"bin/app": "0/0", "etc/app.conf": "0/0", "etc/issue": "0/0", "srv/more": "0/0", "usr/lib/lib.sh": "33/44"}
     image = json.dumps(inspect(build, "img-1.0-oci"))
-    for text in ("http://localhost", "GREETING=good morning", "acme", "53/udp", "arm64"):
+    for text in ("http://localhost", "GREETING=good morning", "acme", "53/udp", "arm64", "Ann Example <ann@mail.example>"):
         assert text in image
     for name in ("img-latest-oci", "img-1.0-oci.tar", "img-1.0-oci-dir.tar"):
         assert (build.deploy / name).exists()

@@ -66,6 +66,13 @@ def test_an_index_of_two_multiconfigs(new_build):
     assert (build.deploy / "on-top-latest-oci/index.json").exists()
 
 
+def test_a_tag_that_is_none(new_build):
+    build = new_build(conf='BBMULTICONFIG = "container-aarch64 container-x86-64"\n')
+    build.recipe("both_1.0", BOTH + 'OCI_IMAGE_TAG = "a/b"\n')
+    with pytest.raises(ParseError, match="both: OCI_IMAGE_TAG: `a/b` is no tag"):
+        build.parse("both_1.0")
+
+
 def test_an_image_that_is_elsewhere(new_build):
     """The multiconfigs have another TMPDIR than usual: the error says so, and a flag names the place."""
     conf = 'BBMULTICONFIG = "arm"\n'

@@ -85,6 +85,13 @@ def test_bases(new_build):
     ('OCI_IMAGE_LABELS = "vendor"', "img: OCI_IMAGE_LABELS: `vendor` is no NAME=VALUE"),
     ('OCI_IMAGE_ENV_VARS = "A"', "img: OCI_IMAGE_ENV_VARS: `A` is no NAME=VALUE"),
     ("OCI_IMAGE_CMD = \"sh -c 'x\"", "img: OCI_IMAGE_CMD: No closing quotation in `sh -c 'x`"),
+    ('OCI_IMAGE_TAG = "1.0/x"', "img: OCI_IMAGE_TAG: `1.0/x` is no tag"),
+    ('OCI_BASE_IMAGE_TAG = "-x"', "img: OCI_BASE_IMAGE_TAG: `-x` is no tag"),
+    ('OCI_IMAGE_PORTS = "80 http"', "img: OCI_IMAGE_PORTS: `http` is no port: write 80, 80/tcp"),
+    ('OCI_IMAGE_STOPSIGNAL = "SIGFOO"', "img: OCI_IMAGE_STOPSIGNAL: `SIGFOO` is no signal: write SIGTERM or 15"),
+    ('OCI_IMAGE_RUNTIME_UID = "33:44:55"', "img: OCI_IMAGE_RUNTIME_UID: `33:44:55` is no user: write user or user:group"),
+    ('OCI_IMAGE_WORKINGDIR = "srv"', "img: OCI_IMAGE_WORKINGDIR: `srv` is no absolute path"),
+    ('OCI_IMAGE_OS = "windows"', "img: OCI_IMAGE_OS: `windows` is not supported: images are for Linux"),
     ('OCI_IMAGE_TAR_OUTPUT = "perhaps"', "img: OCI_IMAGE_TAR_OUTPUT: `perhaps` is neither on nor off"),
 ])
 def test_what_is_wrong_is_named(new_build, text, says):
@@ -97,7 +104,7 @@ def test_what_is_wrong_is_named(new_build, text, says):
     'OCI_IMAGE_TAG = "1.0"', 'OCI_IMAGE_CMD = "/bin/bash"', 'OCI_IMAGE_ENTRYPOINT = "curl"', 'OCI_IMAGE_ENTRYPOINT_ARGS = "x"',
     'OCI_IMAGE_PORTS = "80"', 'OCI_IMAGE_LABELS = "a=b"', 'OCI_IMAGE_ENV_VARS = "A=b"', 'OCI_IMAGE_WORKINGDIR = "/srv"',
     'OCI_IMAGE_STOPSIGNAL = "SIGINT"', 'OCI_IMAGE_RUNTIME_UID = "33"', 'OCI_IMAGE_AUTO_LABELS = "0"', 'OCI_IMAGE_TAR_OUTPUT = ""',
-    'OCI_BASE_IMAGE_TAG = "2"', 'OCI_IMAGE_BUILD_DATE = "2026-01-01T00:00:00Z"', 'TUNE_PKGARCH = "core2-64"',
+    'OCI_IMAGE_AUTHOR = "A"', 'OCI_IMAGE_AUTHOR_EMAIL = "a@b.example"', 'OCI_BASE_IMAGE_TAG = "2"', 'OCI_IMAGE_BUILD_DATE = "2026-01-01T00:00:00Z"', 'TUNE_PKGARCH = "core2-64"',
     'OCI_LAYER_MODE = "multi"\nOCI_LAYERS = "a:directories:/a"',
 ])
 def test_every_input_is_in_the_signature(new_build, change):

@@ -3,12 +3,12 @@
 import os
 import re
 import shlex
-from typing import Dict, List
+from typing import Callable, Dict, List
 
 import bb
 import bb.parse
 
-from . import entries, layers, packages, tool
+from . import config, entries, layers, packages, tool
 from .bundle import fatal, settings, switch
 
 MODES = ("single", "multi")
@@ -85,7 +85,20 @@ def prepare(d) -> None:
     _prepare_base(d)
     for variable in ("OCI_IMAGE_TAR_OUTPUT", "OCI_LAYER_CACHE", "OCI_IMAGE_AUTO_LABELS"):
         switch(d, variable)
+    for variable in ("OCI_IMAGE_TAG", "OCI_BASE_IMAGE_TAG"):
+        checked(d, variable, config.tag, d.getVar(variable) or "latest")
     _texts(d)
+    _check_foreign(d)
+
+
+def _check_foreign(d) -> None:
+    """Variables of meta-virtualization's class that choose nothing here."""
+    system = d.getVar("OCI_IMAGE_OS") or "linux"
+    if system != "linux":
+        fatal(d, "OCI_IMAGE_OS", '`%s` is not supported: images are for Linux; leave it out, or write "linux"' % system)
+    backend = d.getVar("OCI_IMAGE_BACKEND")
+    if backend:
+        bb.note("%s: OCI_IMAGE_BACKEND: `%s` has no effect: vcontainer makes the image" % (d.getVar("PN"), backend))
 
 
 def _prepare_base(d) -> None:
@@ -102,6 +115,15 @@ def _prepare_base(d) -> None:
         fatal(d, "OCI_BASE_IMAGE", "`%s` is a remote image, which a recipe of its own fetches:\n\n    # %s_1.0.bb\n    inherit container-bundle\n"
               '    CONTAINER_BUNDLES = "%s"\n    CONTAINER_DIGESTS[%s] = "sha256:..."\n    CONTAINER_BUNDLE_DEPLOY = "1"\n\n'
               'and here: OCI_BASE_IMAGE = "%s"' % (base, name, full, entries.key(full), name))
+
+
+def checked(d, variable: str, check: Callable[[str], str], value: str) -> str:
+    """A value that a function of `config` lets pass; another is fatal."""
+    try:
+        return check(value)
+    except ValueError as error:
+        fatal(d, variable, str(error))
+        return ""
 
 
 def words(d, variable: str) -> List[str]:
@@ -151,18 +173,18 @@ def description(d, found: List[layers.Layer], content_only: bool = False) -> str
 
 
 def _texts(d) -> Dict[str, object]:
-    """What an image.toml says besides the content; what cannot be split is fatal."""
+    """What an image.toml says besides the content; what is wrong is fatal."""
     labels = pairs(d, "OCI_IMAGE_LABELS")
     if d.getVar("OCI_IMAGE_BUILD_DATE"):
         labels.setdefault("org.opencontainers.image.created", d.getVar("OCI_IMAGE_BUILD_DATE"))
     return {
         "entrypoint": words(d, "OCI_IMAGE_ENTRYPOINT"),
         "cmd": words(d, "OCI_IMAGE_ENTRYPOINT_ARGS") or words(d, "OCI_IMAGE_CMD"),
-        "user": d.getVar("OCI_IMAGE_RUNTIME_UID"),
-        "working-dir": d.getVar("OCI_IMAGE_WORKINGDIR"),
-        "stop-signal": d.getVar("OCI_IMAGE_STOPSIGNAL"),
-        "ports": words(d, "OCI_IMAGE_PORTS"),
-        "author": d.getVar("OCI_IMAGE_AUTHOR_EMAIL"),
+        "user": checked(d, "OCI_IMAGE_RUNTIME_UID", config.user, d.getVar("OCI_IMAGE_RUNTIME_UID") or ""),
+        "working-dir": checked(d, "OCI_IMAGE_WORKINGDIR", config.directory, d.getVar("OCI_IMAGE_WORKINGDIR") or ""),
+        "stop-signal": checked(d, "OCI_IMAGE_STOPSIGNAL", config.stop_signal, d.getVar("OCI_IMAGE_STOPSIGNAL") or ""),
+        "ports": [checked(d, "OCI_IMAGE_PORTS", config.port, word) for word in words(d, "OCI_IMAGE_PORTS")],
+        "author": config.author(d.getVar("OCI_IMAGE_AUTHOR") or "", d.getVar("OCI_IMAGE_AUTHOR_EMAIL") or ""),
         "labels": labels,
         "env": pairs(d, "OCI_IMAGE_ENV_VARS"),
     }

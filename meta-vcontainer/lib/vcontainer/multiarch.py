@@ -6,8 +6,9 @@ from typing import Dict, List, NamedTuple
 import bb
 import bb.parse
 
-from . import multiconfig, tool
+from . import config, multiconfig, tool
 from .bundle import fatal, settings
+from .image import checked
 
 
 class Part(NamedTuple):
@@ -42,6 +43,7 @@ def prepare(d) -> None:
     recipe = d.getVar("OCI_MULTIARCH_RECIPE")
     if not recipe:
         fatal(d, "OCI_MULTIARCH_RECIPE", "it is empty: name a recipe with image-oci")
+    checked(d, "OCI_IMAGE_TAG", config.tag, d.getVar("OCI_IMAGE_TAG"))
     found = parts(d)
     if not found:
         fatal(d, "OCI_MULTIARCH_PLATFORMS", "it is empty: name architectures, such as aarch64 x86_64")

@@ -10,6 +10,10 @@ bbfatal() {
     exit 1
 }
 
+# Of oe-core's patch.bbclass.
+PATCH_GIT_USER_NAME ?= "OpenEmbedded"
+PATCH_GIT_USER_EMAIL ?= "oe.patch@oe"
+
 addtask fetch
 python do_fetch() {
     try:
