@@ -55,6 +55,13 @@ def test_what_changes_the_root_filesystem_changes_its_signature(new_build, chang
     assert first.hash("do_rootfs") != parse(new_build, conf=change).hash("do_rootfs")
 
 
+@pytest.mark.parametrize("change", ['VCONTAINER_TARGET_CHECK = "0"', 'VCONTAINER_DOCKER_STORE = "containerd"'])
+def test_settings_count_for_images_that_may_install_bundles(new_build, change):
+    assert parse(new_build).hash("do_rootfs") != parse(new_build, conf=change).hash("do_rootfs")
+    same = 'VCONTAINER_TARGET_CHECK = "1"\nVCONTAINER_DOCKER_STORE = ""\n'
+    assert parse(new_build).hash("do_rootfs") == parse(new_build, conf=same).hash("do_rootfs")
+
+
 def test_signature_has_no_place_of_the_build(new_build):
     conf = 'BUNDLED_CONTAINERS = "a:docker"\nCONTAINER_SERVICE_FILE[a] = "${UNPACKDIR}/a.service"'
     assert parse(new_build, conf=conf).hash("do_rootfs") == parse(new_build, conf=conf).hash("do_rootfs")

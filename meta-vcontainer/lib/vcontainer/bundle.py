@@ -19,6 +19,8 @@ MULTICONFIGS = {
     "x86_64": ("vruntime-x86-64", "qemux86-64"),
 }
 GUESTS = {"docker": "vdkr", "podman": "vpdmn"}
+# What the class says of how an image merges containers, wherever they are from.
+SETTINGS = {"VCONTAINER_TARGET_CHECK": "1", "VCONTAINER_DOCKER_STORE": ""}
 # What runs machines, qemu-img included. ASSUME_PROVIDED and HOSTTOOLS take those of the build machine instead.
 QEMU = "qemu-system-native"
 
@@ -124,6 +126,9 @@ def prepare_host(d) -> None:
         # A bundle package brings the tool and its signature along: nothing here may change those of other images.
         d.setVarFlag("ROOTFS_POSTPROCESS_COMMAND", "vardepvalueexclude", " vcontainer_bundle_containers")
         d.appendVarFlag("ROOTFS_POSTPROCESS_COMMAND", "vardepsexclude", " vcontainer_bundle_containers")
+        # What a package cannot bring along. Nobody knows here which images will install one.
+        changed = [variable for variable, default in SETTINGS.items() if d.getVar(variable) != default]
+        d.appendVarFlag("do_rootfs", "vardeps", " " + " ".join(changed))
         return
     depends = ["vcontainer-native:do_populate_sysroot"]
     for entry in found:
