@@ -61,15 +61,29 @@ do_install() {
     fi
 }
 
+# The layout that is deployed depends on its digest and on nothing else of the recipe: neither on service files, which do_fetch and
+# do_unpack bring as well, nor on other containers. So it fetches and unpacks by itself what is in DL_DIR or will be there anyhow.
 python do_deploy() {
     vcontainer.bundle.deploy_bundle(d)
 }
-do_deploy[vardeps] += "CONTAINER_BUNDLES"
+# nooelint: oelint.task.network - as do_fetch: by a digest, through DL_DIR and mirrors
+do_deploy[network] = "1"
+do_deploy[dirs] = "${WORKDIR}"
+do_deploy[vardeps] += "CONTAINER_BUNDLE_DEPLOY_URI"
+
+# That remote container as an entry of SRC_URI. Set while parsing.
+CONTAINER_BUNDLE_DEPLOY_URI = ""
+
+# Who uses a layout waits for this task, whatever the recipe is.
+do_image_complete() {
+    :
+}
+do_image_complete[noexec] = "1"
 
 python () {
     vcontainer.bundle.prepare_bundle(d)
     vcontainer.check.own_service_files(d, "CONTAINER_BUNDLES")
     vcontainer.fetcher.prepare(d)
     if vcontainer.bundle.switch(d, "CONTAINER_BUNDLE_DEPLOY"):
-        bb.build.addtask("do_deploy", "do_build", "do_compile", d)
+        vcontainer.bundle.prepare_deploy(d)
 }

@@ -36,6 +36,13 @@ do_deploy[depends] += "vcontainer-native:do_populate_sysroot"
 do_deploy[vardeps] += "OCI_MULTIARCH_RECIPE OCI_MULTIARCH_MAP OCI_IMAGE_TAG"
 addtask deploy after do_unpack before do_build
 
+# Who uses a layout waits for this task, whatever the recipe is.
+do_image_complete() {
+    :
+}
+do_image_complete[noexec] = "1"
+addtask image_complete after do_deploy before do_build
+
 python () {
     vcontainer.multiarch.prepare(d)
 }

@@ -1,6 +1,7 @@
 """Root filesystems with containers, by the real bitbake command and the real tool."""
 
 import os
+import re
 import subprocess
 import tarfile
 
@@ -171,12 +172,46 @@ CONTAINER_BUNDLE_DEPLOY = "1"
     output = build.bitbake("host", "on-top")
     assert 'CONTAINER_FLAGS_ACCEPTED += "docker.io/library/redis:7"' in output
     words = (build.top / "fetched").read_text().splitlines()
-    assert len(words) == 2
+    # Once, for the package and for what is deployed; each unpacks it.
+    assert sorted("--cache-only" in word for word in words) == [False, False, True]
     for word in words:
         assert "--arch aarch64" in word and word.endswith(" docker.io/library/redis:7@" + digest)
     assert list(repositories(build)) == ["redis"]
     assert "--pull=never redis:7" in text(build, "/lib/systemd/system/container-redis.service")
     assert (build.deploy / "redis-latest-oci/index.json").exists() and (build.deploy / "on-top-latest-oci/index.json").exists()
+
+
+def test_what_is_on_top_of_a_remote_container_depends_on_its_digest_only(new_build, registry):
+    """Not on service files and policies, nor on the other containers of the bundle: none of them is in it."""
+    build = prepare(new_build(machine="qemuarm64"))
+    build.bitbake("container-base", "myapp-container")
+    digests = {}
+    for name in ("container-base", "myapp-container"):
+        layout = build.deploy / (name + "-latest-oci")
+        remote, digests[name] = registry.push(layout, "team/app:1.0"), servers.digest_of(layout)
+    build.recipe("on-top", 'inherit image image-oci\nIMAGE_INSTALL = "etc"\nOCI_BASE_IMAGE = "app-bundle"\n')
+
+    def make(service="one", policy="always", more="", digest="container-base"):
+        """What is made anew for the image on top."""
+        build.write("meta-test/recipes/files/app.service", "[Service]\nExecStart=/usr/bin/docker run %s\n" % service)
+        build.recipe("app-bundle_1.0", """
+inherit container-bundle
+SRC_URI = "file://app.service"
+CONTAINER_BUNDLES = "%s:%s %s"
+CONTAINER_SERVICE_FILE[%s] = "${UNPACKDIR}/app.service"
+CONTAINER_DIGESTS[%s] = "%s"
+CONTAINER_BUNDLE_DEPLOY = "1"
+""" % (remote, policy, more, remote.replace("/", "_").replace(":", "_"), remote.replace("/", "_").replace(":", "_"), digests[digest]))
+        return re.findall(r"recipe ((?:app-bundle|on-top)\S*): task (do_\w+): Started", build.bitbake("on-top"))
+
+    made = make()
+    assert ("on-top-1.0-r0", "do_image_oci") in made and ("app-bundle-1.0-r0", "do_deploy") in made
+    # Nothing for which the package would be needed.
+    assert {task for name, task in made if name.startswith("app-bundle")} == {"do_deploy"}
+    assert make() == make(service="two") == make(policy="no") == make(more="container-base") == []
+    first = servers.digest_of(build.deploy / "on-top-latest-oci")
+    assert ("on-top-1.0-r0", "do_image_oci") in make(digest="myapp-container")
+    assert servers.digest_of(build.deploy / "on-top-latest-oci") != first
 
 
 def test_containers_of_a_registry(new_build, registry):

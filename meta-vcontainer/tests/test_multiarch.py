@@ -7,6 +7,7 @@ import pytest
 
 from harness import setup
 from harness.build import ParseError
+from harness.hosts import HOST, repositories
 
 CONF = 'BBMULTICONFIG = "container-aarch64 container-x86-64"\n'
 BOTH = 'inherit oci-multiarch\nOCI_MULTIARCH_RECIPE = "img"\n'
@@ -55,7 +56,9 @@ def test_an_index_of_two_multiconfigs(new_build):
     build.recipe("img", 'inherit image image-oci\nIMAGE_INSTALL = "app"\n')
     build.recipe("both_1.0", BOTH)
     build.recipe("on-top", 'inherit image image-oci\nIMAGE_INSTALL = ""\nOCI_BASE_IMAGE = "both"\n')
-    build.bitbake("both", "on-top")
+    build.recipe("host", HOST.replace('"etc"', '""') + 'BUNDLED_CONTAINERS = "both:docker"\n')
+    build.bitbake("host", "on-top")
+    assert list(repositories(build)) == ["both"]
     layout = build.deploy / "both-multiarch-oci"
     assert set(images(layout)) == {"linux/amd64", "linux/arm64"}
     # skopeo reads it, and gives the platform that it is asked for.

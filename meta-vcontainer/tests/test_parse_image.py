@@ -67,7 +67,7 @@ def test_packages_of_layers_are_built(new_build):
 
 def test_bases(new_build):
     image = parse(new_build, 'inherit image image-oci\nOCI_BASE_IMAGE = "container-base"\n')
-    assert "container-base:do_build" in image.words("do_image_oci", "depends")
+    assert "container-base:do_image_complete" in image.words("do_image_oci", "depends")
     image = parse(new_build, 'inherit image image-oci\nOCI_BASE_IMAGE = "/path/to/oci-dir"\n')
     assert image.words("do_image_oci", "file-checksums") == ["/path/to/oci-dir/index.json:False"]
     with pytest.raises(ParseError) as error:

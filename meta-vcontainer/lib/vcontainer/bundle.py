@@ -5,6 +5,8 @@ import shutil
 from typing import Dict, List, Optional, Set, Tuple
 
 import bb
+import bb.build
+import bb.fetch2
 import bb.parse
 
 from . import entries, fetcher, multiconfig, times, tool
@@ -344,7 +346,7 @@ def prepare_bundle(d) -> None:
             # Without a digest check_remotes() ends do_fetch.
             if digest:
                 arch = d.getVar("TARGET_ARCH")
-                d.appendVar("SRC_URI", " " + fetcher.uri(reference, digest, arch, REMOTE, entries.key(entry.source)))
+                d.appendVar("SRC_URI", " " + fetcher.uri(reference, digest, arch, entries.key(entry.source), REMOTE))
         elif not entry.external:
             d.appendVarFlag("do_compile", "depends", " %s:do_image_complete" % entries.recipe(entry.source))
     # An image may have nothing else to merge, and depends on what its packages depend on.
@@ -353,22 +355,41 @@ def prepare_bundle(d) -> None:
     depend_on_service_files(d, "do_compile", found)
 
 
+def prepare_deploy(d) -> None:
+    """The parse-time half of do_deploy: what it depends on, and the task that images wait for which are built on top."""
+    remote = _first_remote(d)
+    reference, digest = _pinned(d, remote) if remote else ("", "")
+    # Without them deploy_bundle() ends the task.
+    if digest:
+        d.setVar("CONTAINER_BUNDLE_DEPLOY_URI", fetcher.uri(reference, digest, d.getVar("TARGET_ARCH"), d.expand("${PN}-${PV}-oci")))
+    bb.build.addtask("do_deploy", "do_build", "", d)
+    bb.build.addtask("do_image_complete", "do_build", "do_deploy", d)
+    d.appendVarFlag("do_deploy", "depends", " " + fetcher.TOOL_RECIPE)
+
+
+def _first_remote(d) -> Optional[entries.Entry]:
+    return next((entry for entry in parsed(d, "CONTAINER_BUNDLES") if entry.remote), None)
+
+
 def check_remotes(d) -> None:
     """Ends do_fetch of a bundle recipe when a remote container has no digest, and tells of licences that nobody has looked at."""
     for entry in parsed(d, "CONTAINER_BUNDLES"):
-        if not entry.remote:
-            continue
-        key = entries.key(entry.source)
-        _reference, digest = _pinned(d, entry)
-        if digest and not entries.is_digest(digest):
-            variable = "CONTAINER_BUNDLES" if "@" in entry.source else "CONTAINER_DIGESTS[%s]" % key
-            fatal(d, variable, "`%s` is not a digest: write sha256: and 64 hexadecimal digits" % digest)
-        if not digest:
-            known = sorted((d.getVarFlags("CONTAINER_DIGESTS") or {}).keys())
-            fatal(d, "CONTAINER_BUNDLES", "entry `%s` has no digest. Add\n    CONTAINER_DIGESTS[%s] = \"sha256:...\"\nto the recipe; this prints"
-                  " it:\n    skopeo inspect docker://%s | jq -r '.Digest'%s" % (
-                      entry.text, key, entry.source, "\nThere are digests for: " + ", ".join(known) if known else ""))
-        _acknowledge(d, entry)
+        if entry.remote:
+            _check_digest(d, entry)
+            _acknowledge(d, entry)
+
+
+def _check_digest(d, entry: entries.Entry) -> None:
+    key = entries.key(entry.source)
+    _reference, digest = _pinned(d, entry)
+    if digest and not entries.is_digest(digest):
+        variable = "CONTAINER_BUNDLES" if "@" in entry.source else "CONTAINER_DIGESTS[%s]" % key
+        fatal(d, variable, "`%s` is not a digest: write sha256: and 64 hexadecimal digits" % digest)
+    if not digest:
+        known = sorted((d.getVarFlags("CONTAINER_DIGESTS") or {}).keys())
+        fatal(d, "CONTAINER_BUNDLES", "entry `%s` has no digest. Add\n    CONTAINER_DIGESTS[%s] = \"sha256:...\"\nto the recipe; this prints"
+              " it:\n    skopeo inspect docker://%s | jq -r '.Digest'%s" % (
+                  entry.text, key, entry.source, "\nThere are digests for: " + ", ".join(known) if known else ""))
 
 
 def _pinned(d, entry: entries.Entry) -> Tuple[str, str]:
@@ -427,10 +448,15 @@ def copy_layout(source: str, target: str) -> None:
 
 def deploy_bundle(d) -> None:
     """Deploys the first remote container of a bundle recipe as `PN-latest-oci`, for OCI_BASE_IMAGE."""
-    remote: Optional[entries.Entry] = next((entry for entry in parsed(d, "CONTAINER_BUNDLES") if entry.remote), None)
+    remote = _first_remote(d)
     if remote is None:
         fatal(d, "CONTAINER_BUNDLE_DEPLOY", "no entry of CONTAINER_BUNDLES is remote: local containers are deployed by their own recipes")
         return
-    name = d.expand("${PN}-${PV}-oci")
-    copy_layout(_fetched(d, remote), d.expand("${DEPLOYDIR}/") + name)
-    os.symlink(name, d.expand("${DEPLOYDIR}/${PN}-latest-oci"))
+    _check_digest(d, remote)
+    try:
+        fetch = bb.fetch2.Fetch([d.getVar("CONTAINER_BUNDLE_DEPLOY_URI")], d)
+        fetch.download()
+        fetch.unpack(d.getVar("DEPLOYDIR"))
+    except bb.fetch2.BBFetchException as error:
+        bb.fatal("%s: `%s` cannot be deployed: %s" % (d.getVar("PN"), remote.source, error))
+    os.symlink(d.expand("${PN}-${PV}-oci"), d.expand("${DEPLOYDIR}/${PN}-latest-oci"))

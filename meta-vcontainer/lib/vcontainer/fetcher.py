@@ -134,7 +134,7 @@ def register() -> None:
     bb.fetch2.methods[:] = others + [Docker()]
 
 
-def uri(reference: str, digest: str, arch: str, subdir: str, name: str) -> str:
+def uri(reference: str, digest: str, arch: str, name: str, subdir: str = ".") -> str:
     """An image as an entry of SRC_URI, to be unpacked as the layout `subdir/name`."""
     return "%s://%s;digest=%s;arch=%s;subdir=%s;destsuffix=%s" % (TYPE, reference, digest, arch, subdir, name)
 

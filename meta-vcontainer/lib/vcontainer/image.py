@@ -105,7 +105,7 @@ def _prepare_base(d) -> None:
     base = d.getVar("OCI_BASE_IMAGE") or ""
     kind = base_kind(base)
     if kind == "recipe":
-        d.appendVarFlag("do_image_oci", "depends", " %s:do_build" % base)
+        d.appendVarFlag("do_image_oci", "depends", " %s:do_image_complete" % base)
     elif kind == "path":
         index = os.path.join(base, "index.json")
         d.appendVarFlag("do_image_oci", "file-checksums", " %s:%s" % (index, os.path.exists(index)))
