@@ -114,5 +114,7 @@ IMAGE_FSTYPES = "tar"
     assert "CONTAINER_FLAGS_ACCEPTED" in output and "ERROR" not in output
     build.bitbake("container-image-host")
     assert list(repositories(build, "container-image-host")) == [remote.rpartition(":")[0]]
+    sbom = [path.read_text() for path in build.top.glob("tmp/deploy/spdx/**/*.json") if "remote-container-bundle" in path.name]
+    assert any("pkg:oci/app@%s?repository_url=" % digest.replace(":", "%3A") in text for text in sbom)
     mirrored = build.top.glob("tmp/deploy/sources/**/docker_app_*_aarch64.tar")
     assert list(mirrored)

@@ -81,6 +81,15 @@ def test_remote_names():
     assert entries.repository(redis + ":7@" + digest) == redis
 
 
+@pytest.mark.parametrize("reference,rest", [
+    ("docker.io/library/redis:7", "?repository_url=docker.io/library/redis&tag=7"),
+    ("localhost:5000/team/redis", "?repository_url=localhost:5000/team/redis"),
+    ("localhost:5000/team/redis:7@sha256:" + "1" * 64, "?repository_url=localhost:5000/team/redis&tag=7"),
+])
+def test_package_urls(reference, rest):
+    assert entries.package_url(reference, "sha256:" + "0" * 64) == "pkg:oci/redis@sha256%3A" + "0" * 64 + rest
+
+
 def test_lists_are_separated_by_white_space():
     text = "container-base:docker \\\n\tmyapp-container:podman:autostart ".replace("\\", "")
     assert [entry.source for entry in entries.parse_list(text)] == ["container-base", "myapp-container"]

@@ -134,6 +134,19 @@ def test_other_recipes_are_as_without(new_build):
     assert "TARGET_ARCH" not in recipe.signed("do_fetch")
 
 
+def test_package_urls_have_the_digests(new_build):
+    """create-spdx has them in the SBOM; ours come before what is there."""
+    build = new_build(conf='SPDX_PACKAGE_URLS ?= "${@bb.utils.contains(\'A\', \'b\', \'x\', \'pkg:generic/x\', d)}"\n')
+    uri = "docker://docker.io/library/%s:7;digest=" + PINNED
+    build.recipe("two", 'SRC_URI = "%s %s docker://docker.io/library/unpinned:1 file://x"\n' % (uri % "redis", uri % "postgres"))
+    build.write("meta-test/recipes/files/x", "")
+    found = build.parse("two")["SPDX_PACKAGE_URLS"].split()
+    first = "pkg:oci/redis@%s?repository_url=docker.io/library/redis&tag=7" % PINNED.replace(":", "%3A")
+    assert sorted(found) == sorted([first, first.replace("redis", "postgres"), "pkg:generic/x"]) and found[-1] == "pkg:generic/x"
+    build.recipe("app-bundle", 'inherit container-bundle\nCONTAINER_BUNDLES = "docker.io/library/redis:7@%s"\n' % PINNED)
+    assert build.parse("app-bundle")["SPDX_PACKAGE_URLS"].split() == [first, "pkg:generic/x"]
+
+
 def test_signatures(new_build):
     def hash_of(url, task, machine="qemuarm64"):
         build = new_build(machine=machine)

@@ -111,6 +111,15 @@ def repository(reference: str) -> str:
     return "%s/%s" % (match.group("registry"), match.group("path"))
 
 
+def package_url(reference: str, digest: str) -> str:
+    """A remote image as a package URL (purl, type oci), as SBOMs name it. Raises EntryError when the reference is none."""
+    name, _tag = name_and_tag(reference)
+    without = reference.partition("@")[0]
+    place = repository(reference)
+    tag = without[len(place) + 1:]
+    return "pkg:oci/%s@%s?repository_url=%s%s" % (name, digest.replace(":", "%3A"), place, "&tag=" + tag if tag else "")
+
+
 def image_of(entry: Entry) -> str:
     """The image's name and tag in the stores, as `vcontainer bundle` would derive them from the entry."""
     if not entry.remote:

@@ -147,6 +147,24 @@ def prepare(d) -> None:
         if TOOL_RECIPE not in (d.getVarFlag(task, "depends") or "").split():
             d.appendVarFlag(task, "depends", " " + TOOL_RECIPE)
             d.appendVarFlag(task, "vardeps", " TARGET_ARCH")
+    _name_in_sbom(d)
+
+
+def _name_in_sbom(d) -> None:
+    """Puts digests into the recipe's package URLs: of our sources, oe-core's SPDX has what comes before the parameters only."""
+    known = d.getVar("SPDX_PACKAGE_URLS", False) or ""
+    for url in (d.getVar("SRC_URI") or "").split():
+        if not url.startswith(TYPE + "://"):
+            continue
+        place, *parameters = url[len(TYPE + "://"):].split(";")
+        reference = urllib.parse.unquote(place)
+        digest = dict(word.partition("=")[::2] for word in parameters).get("digest", "")
+        # What is wrong is told when it is fetched.
+        if entries.is_reference(reference) and entries.is_digest(digest):
+            found = entries.package_url(reference, digest)
+            if found not in known.split():
+                known = found + " " + known
+    d.setVar("SPDX_PACKAGE_URLS", known)
 
 
 def _pinned(ud) -> str:
