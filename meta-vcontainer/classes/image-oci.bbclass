@@ -68,6 +68,12 @@ do_image_complete[vardepsexclude] += "do_image_complete[dirs]"
 SSTATE_SKIP_CREATION:task-image-complete = "${@'0' if d.getVar('IMAGE_FSTYPES').strip() == 'oci' else '1'}"
 SSTATE_SKIP_CREATION:task-image-qa = "${SSTATE_SKIP_CREATION:task-image-complete}"
 
+# sstate takes files of the layout before away, and leaves its folders.
+python oci_clear_former_layouts() {
+    vcontainer.image.clear_former_layouts(d)
+}
+do_image_complete[postfuncs] += "oci_clear_former_layouts"
+
 # The root filesystem that packages of layers are installed into: its owners are pseudo's to remember.
 OCI_LAYER_ROOTFS = "${WORKDIR}/oci-layer-rootfs"
 PSEUDO_INCLUDE_PATHS .= ",${OCI_LAYER_ROOTFS}"

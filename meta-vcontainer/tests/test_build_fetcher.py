@@ -107,6 +107,8 @@ BB_GENERATE_MIRROR_TARBALLS = "1"
 CONTAINER_BUNDLES:pn-remote-container-bundle = "%s:autostart"
 CONTAINER_DIGESTS[%s] = "%s"
 LIC_FILES_CHKSUM:pn-remote-container-bundle = ""
+CONTAINER_BUNDLE_DEPLOY:pn-remote-container-bundle = "1"
+OCI_BASE_IMAGE:pn-app-container-layered = "remote-container-bundle"
 IMAGE_INSTALL:append:pn-container-image-host = " remote-container-bundle"
 IMAGE_FSTYPES = "tar"
 """ % (remote, remote.replace("/", "_").replace(":", "_"), digest))
@@ -114,6 +116,10 @@ IMAGE_FSTYPES = "tar"
     assert "CONTAINER_FLAGS_ACCEPTED" in output and "ERROR" not in output
     build.bitbake("container-image-host")
     assert list(repositories(build, "container-image-host")) == [remote.rpartition(":")[0]]
+    # What is deployed is fetched by do_deploy itself.
+    build.bitbake("app-container-layered")
+    assert servers.digest_of(build.deploy / "remote-container-bundle-latest-oci") == digest
+    assert (build.deploy / "app-container-layered-latest-oci/index.json").exists()
     sbom = [path.read_text() for path in build.top.glob("tmp/deploy/spdx/**/*.json") if "remote-container-bundle" in path.name]
     assert any("pkg:oci/app@%s?repository_url=" % digest.replace(":", "%3A") in text for text in sbom)
     mirrored = build.top.glob("tmp/deploy/sources/**/docker_app_*_aarch64.tar")

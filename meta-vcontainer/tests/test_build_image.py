@@ -35,14 +35,25 @@ def inspect(build, name):
     return json.loads(done.stdout)
 
 
-def layers(build, name="img-latest-oci"):
-    """For each layer, its files with their owners."""
+def blobs(build, name):
+    """The files of an image's layers."""
     layout = build.deploy / name
     manifest = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
     blob = lambda digest: layout / "blobs/sha256" / digest.partition(":")[2]  # noqa: E731
+    return [blob(layer["digest"]) for layer in json.loads(blob(manifest).read_text())["layers"]]
+
+
+def text_in(build, layer, path, name="img-latest-oci"):
+    """A file of a layer."""
+    archive = blobs(build, name)[layer]
+    return subprocess.run(["tar", "-xOf", archive, path], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def layers(build, name="img-latest-oci"):
+    """For each layer, its files with their owners."""
     found = []
-    for layer in json.loads(blob(manifest).read_text())["layers"]:
-        listing = subprocess.run(["tar", "--numeric-owner", "-tvf", blob(layer["digest"])], check=True, capture_output=True, text=True)
+    for archive in blobs(build, name):
+        listing = subprocess.run(["tar", "--numeric-owner", "-tvf", archive], check=True, capture_output=True, text=True)
         rows = [line.split(None, 5) for line in listing.stdout.splitlines()]
         found.append({row[5].lstrip("./"): row[1] for row in rows if not row[5].endswith("/")})
     return found
@@ -76,6 +87,32 @@ OCI_IMAGE_BACKEND = "umoci"
         assert text in image
     for name in ("img-latest-oci", "img-1.0-oci.tar", "img-1.0-oci-dir.tar"):
         assert (build.deploy / name).exists()
+
+
+def test_folders_of_former_layouts_go_when_they_are_empty(build):
+    """sstate leaves them. Those of others stay, and those with anything in them."""
+    build.recipe("img", 'inherit image image-oci\nIMAGE_INSTALL = "app"\n')
+    names = ["img-qemuarm64.rootfs-2025.oci", "img-qemuarm64.rootfs-2024.oci", "img-more-qemuarm64.rootfs-2025.oci"]
+    for name in names:
+        (build.deploy / name / "blobs/sha256").mkdir(parents=True)
+    (build.deploy / names[1] / "blobs/sha256/file").touch()
+    build.bitbake("img")
+    assert [(build.deploy / name).exists() for name in names] == [False, True, True]
+    assert (build.deploy / "img-latest-oci/index.json").exists()
+
+
+def test_changes_of_the_root_filesystem_are_in_layers_of_files(build):
+    """And not in those of packages, which are installed elsewhere."""
+    build.recipe("img", MULTI + """
+change() {
+    echo changed > ${IMAGE_ROOTFS}/etc/issue
+    echo changed > ${IMAGE_ROOTFS}/etc/app.conf
+}
+ROOTFS_POSTPROCESS_COMMAND += "change"
+""")
+    build.bitbake("img")
+    contents = [text_in(build, layer, path) for layer, path in ((0, "etc/issue"), (2, "etc/app.conf"), (3, "etc/app.conf"))]
+    assert contents == ["hello", "a=1", "changed"]
 
 
 def test_two_layers(build):

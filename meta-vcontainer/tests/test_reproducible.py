@@ -59,6 +59,9 @@ def test_slow_a_changed_container_is_all_that_is_made_again(new_oe_build):
     assert started == {"app-container-layered-1.0", "container-image-host-1.0"}
     changed = {name.split("/")[0] for name, digest in outputs(build).items() if before.get(name) != digest}
     assert {name for name in changed if name.endswith("-oci")} == {"app-container-layered-latest-oci"}
+    # Of the layout before nothing stays, no folder either.
+    left = [path.name.partition("-qemux86-64")[0] for path in build.deploy.glob("*.oci") if not path.is_symlink()]
+    assert sorted(left) == sorted(CONTAINERS)
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """OCI images: what image-oci reads from variables, and the order of work of its task."""
 
+import contextlib
+import glob
 import os
 import re
 import shlex
@@ -207,6 +209,14 @@ def build(d) -> None:
                    d.getVar("TOPDIR"), lambda line: line not in announced and "Pre-installed" not in line)
     except tool.ToolError as error:
         bb.fatal("%s: the image cannot be made: %s" % (d.getVar("PN"), error))
+
+
+def clear_former_layouts(d) -> None:
+    """Removes the folders of this recipe's former layouts from DEPLOY_DIR_IMAGE, where nothing is in them any more."""
+    for layout in glob.glob(glob.escape(d.expand("${DEPLOY_DIR_IMAGE}/${IMAGE_LINK_NAME}")) + "-*.oci"):
+        for folder in ("blobs/sha256", "blobs", ""):
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.join(layout, folder))
 
 
 def _cache_options(d, work: str) -> List[str]:
