@@ -101,6 +101,16 @@ def test_folders_of_former_layouts_go_when_they_are_empty(build):
     assert (build.deploy / "img-latest-oci/index.json").exists()
 
 
+def test_an_image_made_again_has_no_former_layout_beside_it(build):
+    """Where do_rootfs, which empties the folder, has nothing to do."""
+    for time in ("1", "2"):
+        build.recipe("img", 'inherit image image-oci\nIMAGE_INSTALL = "app"\nIMAGE_NAME = "${IMAGE_LINK_NAME}-%s"\n' % time)
+        said = build.bitbake("img")
+    assert "do_image_oci: Started" in said and "do_rootfs: Started" not in said
+    layouts = [path for path in build.top.glob("tmp/work/*/img/*/deploy-*/*.oci") if not path.is_symlink()]
+    assert [path.name for path in layouts] == ["img-qemuarm64.rootfs-2.oci"]
+
+
 def test_changes_of_the_root_filesystem_are_in_layers_of_files(build):
     """And not in those of packages, which are installed elsewhere."""
     build.recipe("img", MULTI + """

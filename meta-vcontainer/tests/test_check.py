@@ -85,6 +85,22 @@ def test_service_files_of_nothing_in_local_conf(new_build):
     assert warnings(build.bitbake("-p")) == []
 
 
+@pytest.mark.slow
+def test_slow_without_the_feature(new_oe_build):
+    build = new_oe_build(conf='DISTRO_FEATURES:remove = "vcontainer"\n' + BUNDLED)
+    layer = build.top / "meta-plain"
+    (layer / "conf").mkdir(parents=True)
+    (layer / "conf/layer.conf").write_text('BBFILES += "${LAYERDIR}/*.bb"\nBBFILE_COLLECTIONS += "plain"\nBBFILE_PATTERN_plain = "^${LAYERDIR}/"\n'
+                                           'LAYERSERIES_COMPAT_plain = "wrynose blacksail"\n')
+    (layer / "plain.bb").write_text('LICENSE = "MIT"\ninherit core-image\nIMAGE_INSTALL = "example-container-bundle"\nIMAGE_FSTYPES = "tar"\n')
+    layers = build.top / "conf/bblayers.conf"
+    layers.write_text(layers.read_text() + 'BBLAYERS += "%s"\n' % layer)
+    said = [text for text in warnings(build.bitbake("plain")) if FEATURE in text]
+    assert len(said) == 2
+    assert said[0].startswith("BUNDLED_CONTAINERS is set, and images do not have these containers")
+    assert "plain: the containers of example-container-bundle are in no store" in said[1]
+
+
 @pytest.mark.parametrize("text", [HOST, 'SRC_URI = "file://x"\n', CONTAINER % "app"])
 def test_no_signature_knows_of_it(new_build, text):
     found = []

@@ -196,7 +196,8 @@ def _texts(d) -> Dict[str, object]:
 def build(d) -> None:
     """Makes the image in IMGDEPLOYDIR. Runs under pseudo, after do_rootfs."""
     work = d.expand("${WORKDIR}/oci")
-    for directory in (work, d.getVar("OCI_LAYER_ROOTFS")):
+    # do_rootfs empties IMGDEPLOYDIR, and does not always run before.
+    for directory in [work, d.getVar("OCI_LAYER_ROOTFS"), *_layouts(d, d.getVar("IMGDEPLOYDIR"))]:
         bb.utils.remove(directory, recurse=True)
     bb.utils.mkdirhier(work)
     found = defined_layers(d)
@@ -211,9 +212,14 @@ def build(d) -> None:
         bb.fatal("%s: the image cannot be made: %s" % (d.getVar("PN"), error))
 
 
+def _layouts(d, folder: str) -> List[str]:
+    """What this recipe has made in a folder, each named after its time."""
+    return glob.glob(os.path.join(glob.escape(folder), glob.escape(d.getVar("IMAGE_LINK_NAME")) + "-*.oci"))
+
+
 def clear_former_layouts(d) -> None:
     """Removes the folders of this recipe's former layouts from DEPLOY_DIR_IMAGE, where nothing is in them any more."""
-    for layout in glob.glob(glob.escape(d.expand("${DEPLOY_DIR_IMAGE}/${IMAGE_LINK_NAME}")) + "-*.oci"):
+    for layout in _layouts(d, d.getVar("DEPLOY_DIR_IMAGE")):
         for folder in ("blobs/sha256", "blobs", ""):
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.join(layout, folder))
