@@ -57,10 +57,10 @@ def layers_of(layout):
 
 
 @pytest.mark.parametrize("text,install,depends", [
-    (TWO, "base-files busybox myapp", ["container-base:do_build"]),
+    (TWO, "base-files busybox myapp", ["container-base:do_image_complete"]),
     (THREE, "base-files base-passwd netbase busybox curl", []),
     (PYTHON, "base-files base-passwd netbase python3 python3-pip myapp", []),
-    (BASE_AND_LAYERS, "myapp python3 python3-pip", ["container-base:do_build"]),
+    (BASE_AND_LAYERS, "myapp python3 python3-pip", ["container-base:do_image_complete"]),
 ])
 def test_examples_parse(new_build, machine, text, install, depends):
     build = new_build(machine=machine)
