@@ -280,6 +280,9 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -294,7 +297,16 @@ mod tests {
                 .trim(),
             person.path("home").to_str().unwrap()
         );
-        let mut child = person.unlimited("sleep").arg("600").std().spawn().unwrap();
+        // When it speaks it is what it will be: no program takes its place any more.
+        let mut child = person
+            .unlimited("sh")
+            .args(["-c", "echo; read line"])
+            .std()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let found: Vec<_> = person.processes().unwrap();
         assert!(
             found.iter().any(|(pid, _)| *pid == Pid::from_child(&child)),
