@@ -314,18 +314,23 @@ fn tail(directory: &Path, what: &str) -> String {
     for (name, who) in [("qemu.log", "QEMU"), ("console.log", "the guest")] {
         let said = fs::read(directory.join(name)).unwrap_or_default();
         let said = without_escapes(&String::from_utf8_lossy(&said));
-        let lines: Vec<&str> = said
+        let mut lines: Vec<&str> = said
             .lines()
             .map(str::trim)
             .filter(|line| !line.is_empty())
             .collect();
-        // After a panic the kernel says much more, which helps nobody here.
+        // Around a panic the kernel says much more: what it was and where is enough here.
         let panic = lines.iter().position(|line| line.contains("Kernel panic"));
         let last = match panic {
-            Some(line) => lines.get(line..=line),
-            None => lines.get(lines.len().saturating_sub(4)..),
-        }
-        .unwrap_or_default();
+            Some(line) => {
+                let (before, rest) = lines.split_at(line);
+                let signs = ["BUG:", "Oops", "RIP:", "pc :"];
+                let is_sign = |line: &&&str| signs.iter().any(|sign| line.contains(sign));
+                let signs = before.iter().filter(is_sign).take(3);
+                signs.chain(rest.first()).copied().collect()
+            }
+            None => lines.split_off(lines.len().saturating_sub(4)),
+        };
         if !last.is_empty() {
             text = format!("{text}; {who} said: {}", last.join(" | "));
         }
@@ -433,6 +438,12 @@ mod tests {
         assert_eq!(
             text,
             "it ended; the guest said: [ 1.0] Kernel panic - not syncing: no init"
+        );
+        let oops = "BUG: unable to handle page fault\nCPU: 0\nRIP: 0010:f+0x1/0x2\nRAX: 1\nKernel panic - not syncing\nRIP: 1\n";
+        fs::write(directory.path().join("console.log"), oops).unwrap();
+        assert_eq!(
+            tail(directory.path(), "it ended"),
+            "it ended; the guest said: BUG: unable to handle page fault | RIP: 0010:f+0x1/0x2 | Kernel panic - not syncing"
         );
         fs::write(directory.path().join("qemu.log"), "could not\n").unwrap();
         assert!(tail(directory.path(), "it ended").starts_with("it ended; QEMU said: could not; the guest"));

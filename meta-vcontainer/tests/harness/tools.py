@@ -113,7 +113,15 @@ class Tool:
             words, executable=program, input=stdin, capture_output=True, cwd=self.work, timeout=HUNG, check=False,
             env={**self.environment, **(environment or {})},
         )
-        return Outcome(words, done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+        said = done.stderr.decode(errors="replace")
+        if "the guest said: " in said:
+            said += self.console()
+        return Outcome(words, done.returncode, done.stdout, said)
+
+    def console(self) -> str:
+        """The end of what the guest's kernel said last, for who looks for the reason of a panic."""
+        log = self.home / ("." + self.name) / self.arch / "console.log"
+        return "".join(log.read_text(errors="replace").splitlines(keepends=True)[-100:]) if log.exists() else ""
 
     def call(self, *words: str, stdin: bytes = b"") -> Outcome:
         """`vdkr -a ARCH WORDS`."""
