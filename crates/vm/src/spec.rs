@@ -15,7 +15,7 @@ pub struct MachineSpec {
     pub arch: Arch,
     /// What it boots from.
     pub guest: BootFiles,
-    /// Virtual processors, at least 1.
+    /// Virtual processors, at least 1. An emulated x86_64 machine has one in any case.
     pub cpus: u8,
     /// Memory, in MiB.
     pub memory: u32,

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use sha2::{Digest, Sha256};
+use vcontainer_guest::Arch;
 use vcontainer_wire::{Event, Incoming, Mux, Reply, Request, Side, Wake};
 
 use crate::accelerator;
@@ -135,7 +136,7 @@ impl Plan {
         let hardware = Hardware {
             arch: spec.arch,
             kvm,
-            cpus: spec.cpus.max(1),
+            cpus: cpus(&spec, kvm),
             memory: spec.memory,
             network: spec.network,
             guest: spec.guest.clone(),
@@ -565,6 +566,17 @@ pub(crate) fn random<const SIZE: usize>() -> Result<[u8; SIZE], Error> {
         .and_then(|mut file| file.read_exact(&mut bytes))
         .on("reading", path)?;
     Ok(bytes)
+}
+
+/// Processors of a machine. A kernel for x86_64 that has several changes its own code by breakpoints whenever a feature
+/// comes into use (memory limits with the first container, say), and relies on processors seeing that in order. QEMU 7.2
+/// emulates them in threads of their own, where one may go on with code that it translated a moment too early: the kernel
+/// meets a breakpoint of which it knows nothing, and panics. Processors that take turns in one thread are no faster than one.
+fn cpus(spec: &MachineSpec, kvm: bool) -> u8 {
+    match (kvm, spec.arch) {
+        (false, Arch::X86_64) => 1,
+        _ => spec.cpus.max(1),
+    }
 }
 
 /// A guest's memory is pages of a file: the host can write them out. Below half of it that is all it would do.

@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         pair("a_stateless_machine_leaves_nothing", state::stateless);
         pair("the_store_goes_out_and_in", storage::goes_out_and_in);
     }
+    trials.anywhere("vpdmn_x86_64::the_kernel_changes_its_code", state::code_changes);
     trials.anywhere("document::every_line_works", document::every_line_works);
     trials.anywhere(
         "document::every_way_to_choose_an_architecture_works",

@@ -49,6 +49,27 @@ pub fn suspended_and_resumed(engine: Engine, arch: Arch) -> Result<()> {
     user.leave()
 }
 
+/// Accounting of the kernel's memory, which comes and goes with the first container, on and off again, while programs use it.
+/// Each time the kernel changes its own code in places that every program passes.
+const ACCOUNTING: &str = "
+    echo +memory > /sys/fs/cgroup/cgroup.subtree_control
+    (while : < /proc/self/status; do :; done) &
+    (while :; do date > /dev/null; done) &
+    n=0
+    while [ $n -lt 200 ]; do mkdir /sys/fs/cgroup/x; rmdir /sys/fs/cgroup/x; n=$((n + 1)); done
+    echo $n times
+";
+
+/// An emulated kernel changes its own code. With two processors most runs of this end in a panic.
+pub fn code_changes() -> Result<()> {
+    let user = User::new(Engine::Podman, Arch::X86_64)?;
+    user.output(&["vmemres", "start"])?;
+    user.command(&["vshell"])
+        .outcome_with(ACCOUNTING.as_bytes())?
+        .is(0, "200 times\n", "")?;
+    user.leave()
+}
+
 /// The first start takes long enough to ask for it meanwhile, and to think better of it.
 pub fn a_start_is_given_up(engine: Engine, arch: Arch) -> Result<()> {
     let user = User::with_own_cache(engine, arch)?;

@@ -104,7 +104,7 @@ Which machine:
       --storage FILE       write the whole store to a tar after the command
 
 What kind of machine:
-      --cpus N             processors [default: this computer's, at most 4]
+      --cpus N             processors [default: this computer's, at most 4]; an emulated x86_64 has one
       --memory SIZE        memory [default: 1G]
       --disk SIZE          size of a new state disk; unused room takes none [default: 64G]
       --idle-timeout SECS  stay up so long after a command; 0: suspend at once [default: 60]
