@@ -22,18 +22,22 @@ impl Mirror {
         fs::create_dir_all(mirror.bench.path("gnupg")).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         fs::set_permissions(mirror.bench.path("gnupg"), mode).unwrap();
+        mirror.make_key("mirror");
+        mirror.gpg(&["--output", "key.gpg", "--export"]);
+        mirror
+    }
+
+    fn make_key(&self, name: &str) {
         let words = [
             "--passphrase",
             "",
             "--quick-generate-key",
-            "mirror",
+            name,
             "ed25519",
             "sign",
             "never",
         ];
-        mirror.gpg(&words);
-        mirror.gpg(&["--output", "key.gpg", "--export"]);
-        mirror
+        self.gpg(&words);
     }
 
     fn gpg(&self, words: &[&str]) {
@@ -108,26 +112,8 @@ impl Mirror {
 
     fn build(&self, words: &[&str]) -> Ran {
         let mirror = format!("copy:{}", self.bench.path("mirror").display());
-        let build = [
-            "oci",
-            "build",
-            "--arch",
-            "aarch64",
-            "--suite",
-            "made",
-            "--mirror",
-            &mirror,
-            "--keyring",
-            "key.gpg",
-            "--package-cache",
-            "apt",
-            "--no-layer-cache",
-            "--quiet",
-            "--layer",
-            "tool:packages:tool",
-            "app",
-        ];
-        self.bench.run(&[&build[..], words].concat())
+        let words = [&["--mirror", &mirror, "--quiet"], words].concat();
+        build(&self.bench, "key.gpg", &words)
     }
 
     /// The version that an image gets.
@@ -153,6 +139,27 @@ impl Drop for Mirror {
             .current_dir(self.bench.path(""))
             .output();
     }
+}
+
+/// Builds an image with the package in a layer.
+fn build(bench: &Bench, keyring: &str, words: &[&str]) -> Ran {
+    let build = [
+        "oci",
+        "build",
+        "--arch",
+        "aarch64",
+        "--suite",
+        "made",
+        "--keyring",
+        keyring,
+        "--package-cache",
+        "apt",
+        "--no-layer-cache",
+        "--layer",
+        "tool:packages:tool",
+        "app",
+    ];
+    bench.run(&[&build[..], words].concat())
 }
 
 fn set_modified(path: &Path, time: SystemTime) {
@@ -217,15 +224,7 @@ fn old_lists_do_when_there_is_no_mirror() {
     assert_eq!(mirror.version(&[]), "2");
 
     mirror.publish(3);
-    mirror.gpg(&[
-        "--passphrase",
-        "",
-        "--quick-generate-key",
-        "other",
-        "ed25519",
-        "sign",
-        "never",
-    ]);
+    mirror.make_key("other");
     let signed = "mirror/dists/made/InRelease";
     let words = [
         "--yes",
@@ -245,22 +244,7 @@ fn old_lists_do_when_there_is_no_mirror() {
 fn a_keyring_that_apt_cannot_be_told_of_is_refused() {
     let bench = Bench::new(&[]);
     bench.write("my keys/key.gpg", b"");
-    let ran = bench.run(&[
-        "oci",
-        "build",
-        "--arch",
-        "aarch64",
-        "--suite",
-        "made",
-        "--keyring",
-        "my keys/key.gpg",
-        "--package-cache",
-        "apt",
-        "--no-layer-cache",
-        "--layer",
-        "tool:packages:tool",
-        "app",
-    ]);
+    let ran = build(&bench, "my keys/key.gpg", &[]);
     let said = ran.stderr();
     assert!(
         ran.code() == 1 && said.contains("a space or a comma") && said.contains("/my keys/key.gpg`"),
